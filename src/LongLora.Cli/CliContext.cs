@@ -5,14 +5,7 @@ namespace LongLora.Cli;
 /// <summary>What every command gets.</summary>
 public sealed class CliContext
 {
-    internal CliContext(
-        IAnsiConsole console,
-        TextReader input,
-        TextWriter output,
-        TextWriter error,
-        Interruption interruption,
-        CliJob job
-    )
+    internal CliContext(IAnsiConsole console, TextReader input, TextWriter output, TextWriter error, Interruption interruption, CliJob job)
     {
         (Console, Input, Output, Error, Interruption, Job) = (console, input, output, error, interruption, job);
         // A signal comes to every rank of a job, also when the launcher ends it.

@@ -42,8 +42,13 @@ public class RankRunTests : CliRun
 
     private byte[] Adapter(string output) => File.ReadAllBytes(At(output, "adapter", "adapter_model.safetensors"));
 
-    private MpiJob Start(string launcher, int size, string[] arguments, Action<Process>? meanwhile = null, params (string, string?)[] variables) =>
-        MpiJob.Run(launcher, size, [.. Program, .. arguments], meanwhile, variables.ToDictionary());
+    private MpiJob Start(
+        string launcher,
+        int size,
+        string[] arguments,
+        Action<Process>? meanwhile = null,
+        params (string, string?)[] variables
+    ) => MpiJob.Run(launcher, size, [.. Program, .. arguments], meanwhile, variables.ToDictionary());
 
     [Theory]
     [InlineData("mpirun.openmpi", 3)]
@@ -72,19 +77,14 @@ public class RankRunTests : CliRun
     public void Train_a_signal_to_the_launcher_saves_and_other_numbers_of_ranks_resume(string launcher)
     {
         MpiJob.Require(launcher);
-        var job = Start(
-            launcher,
-            2,
-            Arguments("run", 1_000_000),
-            process =>
-            {
-                var log = At("run", "metrics.jsonl");
-                while (!process.HasExited && !(File.Exists(log) && new FileInfo(log).Length > 0))
-                    Thread.Sleep(20);
-                using var kill = Process.Start("kill", ["-USR1", $"{process.Id}"]);
-                kill.WaitForExit();
-            }
-        );
+        var job = Start(launcher, 2, Arguments("run", 1_000_000), process =>
+        {
+            var log = At("run", "metrics.jsonl");
+            while (!process.HasExited && !(File.Exists(log) && new FileInfo(log).Length > 0))
+                Thread.Sleep(20);
+            using var kill = Process.Start("kill", ["-USR1", $"{process.Id}"]);
+            kill.WaitForExit();
+        });
         Assert.True(job.Code == ExitCode.Interrupted, job.ToString());
         Assert.Single(job.Error.Split('\n'), l => l.StartsWith("Interrupted. The state was saved.", StringComparison.Ordinal));
         var done = MetricsLog.Read(At("run"))[^1].Step;

@@ -10,7 +10,7 @@ root="$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)"
 program="${LONGLORA:-$root/src/LongLora.Cli/bin/Release/net10.0/LongLora.Cli}"
 work="$(mktemp -d)"
 trap 'rm -rf "$work"' EXIT
-cat "$root"/docs/how-to/*.md > "$work/text.txt"
+cat "$root"/README.md "$root"/docs/*.md "$root"/docs/how-to/*.md > "$work/text.txt"
 
 train() { # LAUNCHER RANKS OUTPUT MORE...
     local command=() launcher="$1" ranks="$2" output="$3"

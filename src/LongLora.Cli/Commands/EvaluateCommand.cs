@@ -77,47 +77,54 @@ internal static class EvaluateCommand
         {
             TakesRanks = true,
         };
-        Option[] options =
-        [
-            text.Data,
-            lengths,
-            protocol,
-            stride,
-            text.MaxTokens,
-            byPosition,
-            json,
-            picture,
-        ];
+        Option[] options = [text.Data, lengths, protocol, stride, text.MaxTokens, byPosition, json, picture];
         foreach (var option in options)
             command.Options.Add(option);
         source.AddTo(command);
-        command.SetAction(parsed => context.Job.Run(() => lengths.Read(parsed), _ => null, (contexts, ranks) =>
-        {
-            EvaluationOutput.Require(parsed.GetValue(json), parsed.GetValue(picture));
-            using var loaded = source.Load(parsed);
-            var model = loaded.Network;
-            using var tokens = text.Read(parsed, loaded, context.Cancellation);
-            var kind = parsed.GetValue(protocol) == "document" ? PerplexityProtocol.Document : PerplexityProtocol.LongLora;
-            var results = Measure(context, contexts, (length, progress) =>
-                Perplexity.Evaluate(model, tokens, length, kind, parsed.GetValue(stride), null, ranks, progress, context.Cancellation)
-            );
-            if (!ranks.IsRoot())
-                return ExitCode.Done;
-            Show(context, results, kind, tokens);
-            if (parsed.GetValue(byPosition))
-                ShowPositions(context, results);
-            EvaluationOutput.NoteContext(context, model, contexts);
-            if (parsed.GetValue(json) is { } file)
-                new PerplexityFile
+        command.SetAction(parsed =>
+            context.Job.Run(
+                () => lengths.Read(parsed),
+                _ => null,
+                (contexts, ranks) =>
                 {
-                    Model = source.ReadNames(parsed).Model,
-                    Adapter = source.ReadNames(parsed).Adapter,
-                    Results = results,
-                }.Write(file);
-            if (parsed.GetValue(picture) is { } image)
-                PositionPlot.Save(image, results, "Loss by position in the window");
-            return ExitCode.Done;
-        }, context.Explain));
+                    EvaluationOutput.Require(parsed.GetValue(json), parsed.GetValue(picture));
+                    using var loaded = source.Load(parsed);
+                    var model = loaded.Network;
+                    using var tokens = text.Read(parsed, loaded, context.Cancellation);
+                    var kind = parsed.GetValue(protocol) == "document" ? PerplexityProtocol.Document : PerplexityProtocol.LongLora;
+                    var results = Measure(context, contexts, (length, progress) =>
+                        Perplexity.Evaluate(
+                            model,
+                            tokens,
+                            length,
+                            kind,
+                            parsed.GetValue(stride),
+                            null,
+                            ranks,
+                            progress,
+                            context.Cancellation
+                        )
+                    );
+                    if (!ranks.IsRoot())
+                        return ExitCode.Done;
+                    Show(context, results, kind, tokens);
+                    if (parsed.GetValue(byPosition))
+                        ShowPositions(context, results);
+                    EvaluationOutput.NoteContext(context, model, contexts);
+                    if (parsed.GetValue(json) is { } file)
+                        new PerplexityFile
+                        {
+                            Model = source.ReadNames(parsed).Model,
+                            Adapter = source.ReadNames(parsed).Adapter,
+                            Results = results,
+                        }.Write(file);
+                    if (parsed.GetValue(picture) is { } image)
+                        PositionPlot.Save(image, results, "Loss by position in the window");
+                    return ExitCode.Done;
+                },
+                context.Explain
+            )
+        );
         return command;
     }
 

@@ -128,9 +128,7 @@ internal static class TrainCommand
         var view = new TrainingView(context, options);
         try
         {
-            var result = view.Show(() =>
-                FineTune.Run(options, ranks, view, DocumentFormats.All, view, view, context.Cancellation)
-            );
+            var result = view.Show(() => FineTune.Run(options, ranks, view, DocumentFormats.All, view, view, context.Cancellation));
             if (!ranks.IsRoot())
                 return ExitCode.Done;
             SavePlot(options, context);

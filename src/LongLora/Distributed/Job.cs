@@ -22,8 +22,8 @@ internal static class Job
     }
 
     /// <summary>
-    /// The device of a rank: the one of its number among those that are visible. Null to leave it as it is, where the launcher has given each
-    /// rank its own, or there is only one rank.
+    /// The device of a rank: the one of its number among those that are visible. Null to leave it as it is, where the launcher has given
+    /// each rank its own, or there is only one rank.
     /// </summary>
     internal static string? ChooseDevice(string? visible, int localRank, int localSize)
     {

@@ -39,15 +39,11 @@ internal static class RankWork
     }
 
     /// <inheritdoc cref="OnRoot{T}"/>
-    internal static void OnRoot(this ICommunicator communicator, string what, Action work) =>
-        communicator.OnRoot(
-            what,
-            () =>
-            {
-                work();
-                return 0;
-            }
-        );
+    internal static void OnRoot(this ICommunicator communicator, string what, Action work) => communicator.OnRoot(what, () =>
+        {
+            work();
+            return 0;
+        });
 
     /// <summary>One rank of each machine works while the others of all machines wait. If it fails anywhere, all throw.</summary>
     /// <inheritdoc cref="OnRoot{T}" path="/param|/exception"/>
@@ -120,7 +116,14 @@ internal static class RankWork
     // After it either all go on, or none does.
     private static void Agree(ICommunicator communicator, Exception? error)
     {
-        using var worst = tensor(new[] { error is null ? Done : error is OperationCanceledException ? Canceled : Failed });
+        using var worst = tensor(
+            new[]
+            {
+                error is null ? Done
+                : error is OperationCanceledException ? Canceled
+                : Failed,
+            }
+        );
         communicator.AllReduce(worst, Reduction.Max).Wait();
         if (error is not null)
             ExceptionDispatchInfo.Throw(error);

@@ -115,8 +115,8 @@ internal sealed class OptionBuilder<TPart>(
         Func<TPart, T> get,
         Func<TPart, T, TPart> set
     )
-        where T : struct, Enum
-        => OptionalChoice<T>(name, group, effect, help, o => get(o), (o, v) => v is { } value ? set(o, value) : throw Refuse<T>(name, ""));
+        where T : struct, Enum =>
+        OptionalChoice<T>(name, group, effect, help, o => get(o), (o, v) => v is { } value ? set(o, value) : throw Refuse<T>(name, ""));
 
     /// <summary>One of the values of an enumeration, or null for a default that depends on other options.</summary>
     internal FineTuneOption OptionalChoice<T>(

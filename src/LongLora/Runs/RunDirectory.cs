@@ -123,13 +123,13 @@ internal sealed class RunDirectory : IDisposable
         if (ofRoot != mine)
             throw new ConfigurationException(
                 "This rank would train something else than rank 0. These differ: "
-                    + $"{string.Join("; ", mine.Split('\n').Except(ofRoot.Split('\n')))}. Give all machines the same program, model and data."
+                    + $"{string.Join("; ", mine.Split('\n').Except(ofRoot.Split('\n')))}. Give all machines the same program, model and "
+                    + "data."
             );
     }
 
     /// <summary>Saves a checkpoint, atomically, and removes all but the newest ones.</summary>
-    public void SaveCheckpoint(TrainingState state) =>
-        _ranks.OnRoot("saving", () =>
+    public void SaveCheckpoint(TrainingState state) => _ranks.OnRoot("saving", () =>
         {
             var path = Path.Combine(_checkpoints, string.Create(CultureInfo.InvariantCulture, $"{StepPrefix}{state.Step:D6}"));
             AtomicFile.WriteDirectory(path, folder => state.Save(folder, _fingerprint, Recipe.Version));

@@ -6,7 +6,8 @@ namespace LongLora.Tests.Distributed;
 /// <summary>A job of several processes under one of the launchers of this machine.</summary>
 internal sealed class MpiJob
 {
-    private MpiJob(int code, string output, string error, TimeSpan elapsed) => (Code, Output, Error, Elapsed) = (code, output, error, elapsed);
+    private MpiJob(int code, string output, string error, TimeSpan elapsed) =>
+        (Code, Output, Error, Elapsed) = (code, output, error, elapsed);
 
     /// <summary>The launchers that are tried.</summary>
     internal static IReadOnlyList<string> Launchers { get; } = ["mpirun.openmpi", "mpirun.mpich"];

@@ -59,8 +59,7 @@ public class RankWatchTests
     }
 
     [Fact]
-    public void Judge_ranks_that_wait_for_a_slow_one_are_well() =>
-        Assert.Null(Live(0, 100, [], [0, 1], rank => rank == 2 ? -1 : 7));
+    public void Judge_ranks_that_wait_for_a_slow_one_are_well() => Assert.Null(Live(0, 100, [], [0, 1], rank => rank == 2 ? -1 : 7));
 
     [Fact]
     public void Judge_ranks_that_all_wait_are_named_unless_data_moves()

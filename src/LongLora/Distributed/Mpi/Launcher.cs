@@ -38,7 +38,8 @@ internal sealed record Launcher(string Name, int Rank, int Size, IReadOnlyList<s
         if (Find(environment) is null && FindTasks(environment) is > 1 and var tasks)
             throw new ConfigurationException(
                 $"Cannot start because SLURM_NTASKS is {tasks}, but this process knows of no other: each task would do the whole job. "
-                    + "Start it with srun --mpi=pmix (srun --mpi=list shows what the cluster has), with mpirun, or as one task with srun -n 1."
+                    + "Start it with srun --mpi=pmix (srun --mpi=list shows what the cluster has), with mpirun, or as one task with "
+                    + "srun -n 1."
             );
     }
 

@@ -67,21 +67,12 @@ internal sealed unsafe class MpiCommunicator : ICommunicator
     {
         CallRules.CheckReduced(tensor);
         var (type, operation) = (_library.TypeOf(tensor.dtype), _library.OperationOf(reduction));
-        return Post(
-            $"all-reduce ({reduction})",
-            [tensor],
-            (begun, at) =>
-                ForEachPiece(
-                    tensor,
-                    0,
-                    tensor.numel(),
-                    (offset, count) =>
-                        Begin(
-                            begun,
-                            request =>
-                                _library.BeginAllReduce(_library.InPlace, at[0] + offset, count, type, operation, _handle, (nint*)request)
-                        )
+        return Post($"all-reduce ({reduction})", [tensor], (begun, at) =>
+            ForEachPiece(tensor, 0, tensor.numel(), (offset, count) =>
+                Begin(begun, request =>
+                    _library.BeginAllReduce(_library.InPlace, at[0] + offset, count, type, operation, _handle, (nint*)request)
                 )
+            )
         );
     }
 
@@ -91,22 +82,13 @@ internal sealed unsafe class MpiCommunicator : ICommunicator
         CallRules.CheckReduced(all);
         CallRules.CheckBorders(all, borders, Size);
         var (type, sum) = (_library.TypeOf(all.dtype), _library.OperationOf(Reduction.Sum));
-        return Post(
-            "reduce-scatter",
-            [all],
-            (begun, at) =>
-                ForEachPart(
-                    all,
-                    borders,
-                    (owner, offset, count) =>
-                    {
-                        // MPI_Ireduce_scatter would put the part of every rank to the front.
-                        var data = at[0] + offset;
-                        var (from, into) = owner == Rank ? (_library.InPlace, data) : (data, 0);
-                        Begin(begun, request => _library.BeginReduce(from, into, count, type, sum, owner, _handle, (nint*)request));
-                    }
-                )
-        );
+        return Post("reduce-scatter", [all], (begun, at) => ForEachPart(all, borders, (owner, offset, count) =>
+            {
+                // MPI_Ireduce_scatter would put the part of every rank to the front.
+                var data = at[0] + offset;
+                var (from, into) = owner == Rank ? (_library.InPlace, data) : (data, 0);
+                Begin(begun, request => _library.BeginReduce(from, into, count, type, sum, owner, _handle, (nint*)request));
+            }));
     }
 
     /// <inheritdoc/>
@@ -114,11 +96,8 @@ internal sealed unsafe class MpiCommunicator : ICommunicator
     {
         CallRules.CheckBorders(all, borders, Size);
         var size = (int)all.element_size();
-        return Post(
-            "all-gather",
-            [all],
-            (begun, at) =>
-                ForEachPart(all, borders, (owner, offset, count) => BeginBroadcast(begun, at[0] + offset, count * size, owner))
+        return Post("all-gather", [all], (begun, at) =>
+            ForEachPart(all, borders, (owner, offset, count) => BeginBroadcast(begun, at[0] + offset, count * size, owner))
         );
     }
 
@@ -128,11 +107,8 @@ internal sealed unsafe class MpiCommunicator : ICommunicator
         CallRules.CheckContiguous(tensor);
         CallRules.CheckRank(root, Size);
         var size = (int)tensor.element_size();
-        return Post(
-            $"broadcast (from {root})",
-            [tensor],
-            (begun, at) =>
-                ForEachPiece(tensor, 0, tensor.numel(), (offset, count) => BeginBroadcast(begun, at[0] + offset, count * size, root))
+        return Post($"broadcast (from {root})", [tensor], (begun, at) =>
+            ForEachPiece(tensor, 0, tensor.numel(), (offset, count) => BeginBroadcast(begun, at[0] + offset, count * size, root))
         );
     }
 
@@ -161,11 +137,8 @@ internal sealed unsafe class MpiCommunicator : ICommunicator
     public ICommunicator Split(int color, int key)
     {
         MpiCommunicator? group = null;
-        var operation = _thread.Post(number => new MpiOperation(
-            number,
-            "split",
-            0,
-            begun => Begin(begun, request => _library.BeginBarrier(_handle, (nint*)request))
+        var operation = _thread.Post(number => new MpiOperation(number, "split", 0, begun =>
+            Begin(begun, request => _library.BeginBarrier(_handle, (nint*)request))
         )
         {
             // All ranks have come, so these calls, which block, do not keep the beats waiting.
@@ -209,11 +182,8 @@ internal sealed unsafe class MpiCommunicator : ICommunicator
             _thread.Leave();
             return;
         }
-        _thread.Post(number => new MpiOperation(
-            number,
-            "end of a group",
-            0,
-            begun => Begin(begun, request => _library.BeginBarrier(_handle, (nint*)request))
+        _thread.Post(number => new MpiOperation(number, "end of a group", 0, begun =>
+            Begin(begun, request => _library.BeginBarrier(_handle, (nint*)request))
         )
         {
             Finish = () =>
@@ -230,11 +200,8 @@ internal sealed unsafe class MpiCommunicator : ICommunicator
         using var noGradient = no_grad();
         var held = tensors.Select(t => t.device_type == TorchSharp.DeviceType.CPU ? t : t.detach().cpu().DetachFromDisposeScope()).ToList();
         var at = held.ConvertAll(NativeTensor.GetPointer);
-        var operation = _thread.Post(number => new MpiOperation(
-            number,
-            what,
-            held.Sum(t => t.numel() * t.element_size()),
-            begun => begin(begun, at)
+        var operation = _thread.Post(number => new MpiOperation(number, what, held.Sum(t => t.numel() * t.element_size()), begun =>
+            begin(begun, at)
         )
         {
             Held = held,
@@ -257,18 +224,12 @@ internal sealed unsafe class MpiCommunicator : ICommunicator
     private void BeginMessage(MpiOperation begun, Tensor tensor, nint data, int peer, bool isSend)
     {
         var size = (int)tensor.element_size();
-        ForEachPiece(
-            tensor,
-            0,
-            tensor.numel(),
-            (offset, count) =>
-                Begin(
-                    begun,
-                    request =>
-                        isSend
-                            ? _library.BeginSend(data + offset, count * size, _library.Bytes, peer, ExchangeTag, _handle, (nint*)request)
-                            : _library.BeginReceive(data + offset, count * size, _library.Bytes, peer, ExchangeTag, _handle, (nint*)request)
-                )
+        ForEachPiece(tensor, 0, tensor.numel(), (offset, count) =>
+            Begin(begun, request =>
+                isSend
+                    ? _library.BeginSend(data + offset, count * size, _library.Bytes, peer, ExchangeTag, _handle, (nint*)request)
+                    : _library.BeginReceive(data + offset, count * size, _library.Bytes, peer, ExchangeTag, _handle, (nint*)request)
+            )
         );
     }
 

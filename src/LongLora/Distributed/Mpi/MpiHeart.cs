@@ -5,8 +5,8 @@ using System.Text;
 namespace LongLora.Distributed;
 
 /// <summary>
-/// Liveness of a job: beats go from every rank to rank 0 and back; failures go to rank 0, which prints the first and ends the job. All calls
-/// but <see cref="Report"/> come from the thread that owns MPI.
+/// Liveness of a job: beats go from every rank to rank 0 and back; failures go to rank 0, which prints the first and ends the job. All
+/// calls but <see cref="Report"/> come from the thread that owns MPI.
 /// </summary>
 internal sealed unsafe class MpiHeart
 {
@@ -147,7 +147,11 @@ internal sealed unsafe class MpiHeart
         if (_firstFailure is null)
             return;
         // The lowest rank that has something to say.
-        var chosen = Enumerable.Range(0, _thread.Size).OrderBy(r => _failures[r] is not { Text.Length: > 0 }).ThenBy(r => _failures[r] is null).First();
+        var chosen = Enumerable
+            .Range(0, _thread.Size)
+            .OrderBy(r => _failures[r] is not { Text.Length: > 0 })
+            .ThenBy(r => _failures[r] is null)
+            .First();
         var (exitCode, why) = _failures[chosen]!.Value;
         if (_failures.All(f => f is not null))
         {

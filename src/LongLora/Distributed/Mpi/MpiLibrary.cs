@@ -5,8 +5,8 @@ using static TorchSharp.torch;
 namespace LongLora.Distributed;
 
 /// <summary>
-/// The MPI library of the launcher and the functions that are used of it. One program speaks to Open MPI, whose handles are addresses, and to
-/// MPICH and its kin, whose handles are numbers fixed by their common ABI. A process that is not in a job loads none of it.
+/// The MPI library of the launcher and the functions that are used of it. One program speaks to Open MPI, whose handles are addresses, and
+/// to MPICH and its kin, whose handles are numbers fixed by their common ABI. A process that is not in a job loads none of it.
 /// </summary>
 internal sealed unsafe class MpiLibrary
 {
@@ -104,7 +104,10 @@ internal sealed unsafe class MpiLibrary
             if (_version(text, &length) != 0)
                 return "MPI";
             var line = Marshal.PtrToStringUTF8((nint)text, length).Split('\n', ',')[0].TrimEnd('\0');
-            return string.Join(' ', line.Replace("Version:", " ", StringComparison.Ordinal).Split((char[]?)null, StringSplitOptions.RemoveEmptyEntries));
+            return string.Join(
+                ' ',
+                line.Replace("Version:", " ", StringComparison.Ordinal).Split((char[]?)null, StringSplitOptions.RemoveEmptyEntries)
+            );
         }
     }
 
@@ -120,7 +123,8 @@ internal sealed unsafe class MpiLibrary
         }
         throw new ConfigurationException(
             $"Cannot join the job of {launcher.Name} because none of its libraries is installed: {string.Join(", ", launcher.Libraries)}. "
-                + "Install the MPI that the launcher belongs to (openmpi-bin, or mpich) on every machine, or add its folder to LD_LIBRARY_PATH."
+                + "Install the MPI that the launcher belongs to (openmpi-bin, or mpich) on every machine, or add its folder to "
+                + "LD_LIBRARY_PATH."
         );
     }
 

@@ -18,7 +18,10 @@ internal static unsafe class MpiNames
             byte* from = sent,
                 to = all
         )
-            thread.Check(library.AllGather((nint)from, Bytes, library.Bytes, (nint)to, Bytes, library.Bytes, communicator), "MPI_Allgather");
+            thread.Check(
+                library.AllGather((nint)from, Bytes, library.Bytes, (nint)to, Bytes, library.Bytes, communicator),
+                "MPI_Allgather"
+            );
         return [.. Enumerable.Range(0, size).Select(r => Encoding.UTF8.GetString(all, r * Bytes, Bytes).TrimEnd('\0'))];
     }
 }

@@ -7,8 +7,8 @@ using LongLora.Runtime;
 namespace LongLora.Distributed;
 
 /// <summary>
-/// The one thread that calls MPI. It begins operations and tests them, sends and hears beats, and ends the job when a rank is gone, frozen or
-/// hung: also while this process computes, and while it waits.
+/// The one thread that calls MPI. It begins operations and tests them, sends and hears beats, and ends the job when a rank is gone, frozen
+/// or hung: also while this process computes, and while it waits.
 /// </summary>
 internal sealed unsafe class MpiThread
 {
@@ -43,7 +43,9 @@ internal sealed unsafe class MpiThread
         if (!_ready.Wait(s_longestStart))
         {
             // MPI_Init hangs on that thread, so nothing of MPI can end the job.
-            tell($"rank {launcher.Rank} ({Environment.MachineName}): the job did not come together within {s_longestStart.TotalSeconds:0} s.");
+            tell(
+                $"rank {launcher.Rank} ({Environment.MachineName}): the job did not come together within {s_longestStart.TotalSeconds:0} s."
+            );
             Posix.Exit(CommunicationException.ExitCode);
         }
         if (_failedStart is not null)
@@ -122,19 +124,12 @@ internal sealed unsafe class MpiThread
     /// <summary>Leaves the job, after all ranks have come to this point, and ends MPI.</summary>
     internal void Leave()
     {
-        Wait(
-            Post(number => new MpiOperation(
-                number,
-                "end of the job",
-                0,
-                operation =>
-                {
-                    nint request;
-                    Check(Library.BeginBarrier(Library.World, &request));
-                    operation.Requests.Add(request);
-                }
-            ))
-        );
+        Wait(Post(number => new MpiOperation(number, "end of the job", 0, operation =>
+            {
+                nint request;
+                Check(Library.BeginBarrier(Library.World, &request));
+                operation.Requests.Add(request);
+            })));
         _mayLeave = true;
         _work.Set();
         _left.Wait(TimeSpan.FromSeconds(10));
@@ -144,7 +139,9 @@ internal sealed unsafe class MpiThread
     internal void Check(int code, [CallerArgumentExpression(nameof(code))] string call = "")
     {
         if (code != 0)
-            throw new CommunicationException($"{call.Split('(')[0].Replace("Library.", "", StringComparison.Ordinal)} failed: {Library.Explain(code)}.");
+            throw new CommunicationException(
+                $"{call.Split('(')[0].Replace("Library.", "", StringComparison.Ordinal)} failed: {Library.Explain(code)}."
+            );
     }
 
     private void Live()
@@ -193,8 +190,8 @@ internal sealed unsafe class MpiThread
         {
             _ = Library.Finalize();
             throw new ConfigurationException(
-                $"{_launcher.Name} started {_launcher.Size} processes, but {Library.Version} sees {size}, so each would do the whole job. Use the "
-                    + "mpirun that belongs to the library, or srun --mpi=pmix."
+                $"{_launcher.Name} started {_launcher.Size} processes, but {Library.Version} sees {size}, so each would do the whole job. "
+                    + "Use the mpirun that belongs to the library, or srun --mpi=pmix."
             );
         }
         (Rank, Size) = (rank, size);

@@ -42,11 +42,12 @@ internal sealed class RankWatch(IReadOnlyList<string> hosts, IReadOnlyList<int> 
         foreach (var rank in watched)
         {
             if (now - _heard[rank] > silence)
-                return $"{Name(rank)} is silent for {Seconds(now - _heard[rank])} s: its process is stopped, or its machine or network is gone.";
+                return $"{Name(rank)} is silent for {Seconds(now - _heard[rank])} s: its process is stopped, or its machine or network is "
+                    + "gone.";
             var beat = _beats[rank];
             if (watched.Count == hosts.Count && beat.WaitsFor < 0 && (now - _moved[rank]).TotalMilliseconds > beat.LimitMilliseconds)
-                return $"{Name(rank)} has made no progress for {Seconds(now - _moved[rank])} s while {beat.What}, and is taken for hung. If it is "
-                    + "only slow, raise rank-timeout.";
+                return $"{Name(rank)} has made no progress for {Seconds(now - _moved[rank])} s while {beat.What}, and is taken for hung. "
+                    + "If it is only slow, raise rank-timeout.";
         }
         // Each waits for something that never comes: calls in different orders.
         if (watched.Count == hosts.Count && _beats.All(b => b.WaitsFor >= 0))
