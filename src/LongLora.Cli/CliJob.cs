@@ -85,6 +85,12 @@ internal sealed class CliJob(Launcher? launcher, TextWriter error)
             ranks.Abort(ExitCode.Fault, "");
             throw;
         }
+        catch (OperationCanceledException)
+        {
+            // All have agreed on it.
+            ranks.Abort(ExitCode.Interrupted, "Interrupted.");
+            throw;
+        }
         catch (Exception e)
         {
             var (code, text) = explain(e);

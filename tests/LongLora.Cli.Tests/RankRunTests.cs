@@ -152,16 +152,52 @@ public class RankRunTests : CliRun
         Assert.False(Directory.Exists(At("run")));
     }
 
+    [Theory]
+    [InlineData("7", "1", true)]
+    [InlineData("7", "0", false)] // it may still run
+    [InlineData("8", "1", false)]
+    public void Train_a_lock_that_an_earlier_start_of_the_slurm_job_left_elsewhere_is_taken_over(string job, string restarts, bool isFree)
+    {
+        Directory.CreateDirectory(At("run"));
+        File.WriteAllText(
+            At("run", "run.lock"),
+            """{"Host":"elsewhere","Pid":5,"Started":"2026-01-01T00:00:00Z","Job":"7","Restarts":0,"Process":"x 1"}"""
+        );
+        var (code, error) = StartAlone(Arguments("run", steps: 1), ("SLURM_JOB_ID", job), ("SLURM_RESTART_COUNT", restarts));
+        Assert.True(code == (isFree ? ExitCode.Done : ExitCode.Usage), error);
+        Assert.Contains(isFree ? "taken over" : "process 5 on elsewhere", error, StringComparison.Ordinal);
+    }
+
     [Fact]
     public void Train_tasks_of_slurm_that_do_not_know_each_other_are_refused()
     {
-        var start = new ProcessStartInfo(Program[0], [Program[1], .. Arguments("run")]) { RedirectStandardError = true };
-        start.Environment["SLURM_NTASKS"] = "4";
+        var (code, error) = StartAlone(Arguments("run"), ("SLURM_NTASKS", "4"));
+        Assert.Equal(ExitCode.Usage, code);
+        Assert.Contains("srun --mpi=pmix", error, StringComparison.Ordinal);
+        Assert.False(Directory.Exists(At("run")));
+    }
+
+    private static (int Code, string Error) StartAlone(string[] arguments, params (string Name, string Value)[] variables)
+    {
+        var start = new ProcessStartInfo(Program[0], [Program[1], .. arguments]) { RedirectStandardError = true };
+        foreach (var (name, value) in variables)
+            start.Environment[name] = value;
         using var process = Process.Start(start)!;
         var error = process.StandardError.ReadToEnd();
         process.WaitForExit();
-        Assert.Equal(ExitCode.Usage, process.ExitCode);
-        Assert.Contains("srun --mpi=pmix", error, StringComparison.Ordinal);
-        Assert.False(Directory.Exists(At("run")));
+        return (process.ExitCode, error);
+    }
+
+    [Fact]
+    public void Evaluate_perplexity_several_ranks_write_the_figures_of_one()
+    {
+        MpiJob.Require("mpirun.openmpi");
+        WriteOnce();
+        WriteTokens("test.bin", 3_000);
+        string[] arguments = ["evaluate", "perplexity", "--model", At("model"), "--data", At("test.bin"), "--lengths", "128,512", "--device", "cpu"];
+        Succeed([.. arguments, "--json", At("one.json")]);
+        var job = Start("mpirun.openmpi", 3, [.. arguments, "--json", At("many.json")]);
+        Assert.True(job.Code == ExitCode.Done, job.ToString());
+        Assert.Equal(File.ReadAllText(At("one.json")), File.ReadAllText(At("many.json")));
     }
 }

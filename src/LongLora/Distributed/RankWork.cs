@@ -47,14 +47,16 @@ internal static class RankWork
 
     /// <summary>One rank of each machine works while the others of all machines wait. If it fails anywhere, all throw.</summary>
     /// <inheritdoc cref="OnRoot{T}" path="/param|/exception"/>
-    internal static void OnEachMachine(this ICommunicator communicator, string what, Action work)
+    internal static void OnEachMachine(this ICommunicator communicator, string what, Action work) =>
+        communicator.OnAll(what, communicator.LocalRank == 0 ? work : () => { });
+
+    /// <summary>Each rank works, and waits until all are done. If one fails, all throw.</summary>
+    /// <inheritdoc cref="OnRoot{T}" path="/param|/exception"/>
+    internal static void OnAll(this ICommunicator communicator, string what, Action work)
     {
-        Exception? error = null;
-        if (communicator.LocalRank == 0)
-        {
-            using (communicator.Phase(what, s_longest))
-                error = Try(work);
-        }
+        Exception? error;
+        using (communicator.Phase(what, s_longest))
+            error = Try(work);
         Agree(communicator, error);
     }
 

@@ -1,5 +1,4 @@
 using System.Diagnostics;
-using LongLora.Runtime;
 using static TorchSharp.torch;
 
 namespace LongLora.Distributed;

@@ -63,26 +63,26 @@ internal sealed class TrainingData : IDisposable
         var isKept = options.Data.TokenCache.Length > 0;
         var folder = isKept
             ? options.Data.TokenCache
-            : Path.Combine(Path.GetTempPath(), "longlora-" + ranks.BroadcastText(Guid.NewGuid().ToString("N")));
+            // Machines can share their temporary folder too.
+            : Path.Combine(Path.GetTempPath(), $"longlora-{ranks.BroadcastText($"{Guid.NewGuid():N}")}-{ranks.Hosts[ranks.Rank]}");
         var shared = options with { Data = options.Data with { TokenCache = folder } };
         TrainingData? data = null;
         try
         {
             ranks.OnEachMachine("reading the data", () => data = read(shared));
-            if (ranks.LocalRank != 0)
-                data = read(shared);
-            ranks.OnEachMachine("removing the token file", () =>
-            {
-                // A file that is mapped stays there for those who have it.
-                if (!isKept)
-                    Directory.Delete(folder, recursive: true);
-            });
+            ranks.OnAll("opening the token file", () => data ??= read(shared));
             return data!;
         }
         catch
         {
             data?.Dispose();
             throw;
+        }
+        finally
+        {
+            // A file that is mapped stays there for those who have it.
+            if (!isKept && ranks.LocalRank == 0 && Directory.Exists(folder))
+                Directory.Delete(folder, recursive: true);
         }
     }
 

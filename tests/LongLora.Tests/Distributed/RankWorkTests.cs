@@ -57,6 +57,24 @@ public class RankWorkTests
     }
 
     [Fact]
+    public void OnAll_nobody_goes_on_before_all_are_done()
+    {
+        var done = 0;
+        ThreadCommunicator.Run(
+            3,
+            c =>
+            {
+                c.OnAll("working", () =>
+                {
+                    Thread.Sleep(50 * c.Rank);
+                    Interlocked.Increment(ref done);
+                });
+                Assert.Equal(3, Volatile.Read(ref done));
+            }
+        );
+    }
+
+    [Fact]
     public void Texts_of_any_length_come_whole()
     {
         ThreadCommunicator.Run(3, c =>

@@ -179,7 +179,7 @@ internal sealed unsafe class MpiCommunicator : ICommunicator
         _isDisposed = true;
         if (_isWhole)
         {
-            _thread.Leave();
+            _thread.Dispose();
             return;
         }
         _thread.Post(number => new MpiOperation(number, "end of a group", 0, begun =>
@@ -195,7 +195,7 @@ internal sealed unsafe class MpiCommunicator : ICommunicator
     }
 
     // Tensors elsewhere are copied to the host, and those that the operation has filled are copied back.
-    private Pending Post(string what, IReadOnlyList<Tensor> tensors, Action<MpiOperation, IReadOnlyList<nint>> begin, int? filled = null)
+    private Pending Post(string what, List<Tensor> tensors, Action<MpiOperation, IReadOnlyList<nint>> begin, int? filled = null)
     {
         using var noGradient = no_grad();
         var held = tensors.Select(t => t.device_type == TorchSharp.DeviceType.CPU ? t : t.detach().cpu().DetachFromDisposeScope()).ToList();

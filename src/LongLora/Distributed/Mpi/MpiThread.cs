@@ -10,7 +10,7 @@ namespace LongLora.Distributed;
 /// The one thread that calls MPI. It begins operations and tests them, sends and hears beats, and ends the job when a rank is gone, frozen
 /// or hung: also while this process computes, and while it waits.
 /// </summary>
-internal sealed unsafe class MpiThread
+internal sealed unsafe class MpiThread : IDisposable
 {
     private const int Funneled = 1,
         SpinsBeforeSleep = 500;
@@ -122,7 +122,7 @@ internal sealed unsafe class MpiThread
     }
 
     /// <summary>Leaves the job, after all ranks have come to this point, and ends MPI.</summary>
-    internal void Leave()
+    public void Dispose()
     {
         Wait(Post(number => new MpiOperation(number, "end of the job", 0, operation =>
             {
@@ -132,7 +132,11 @@ internal sealed unsafe class MpiThread
             })));
         _mayLeave = true;
         _work.Set();
-        _left.Wait(TimeSpan.FromSeconds(10));
+        if (!_left.Wait(TimeSpan.FromSeconds(10)))
+            return; // the other thread still uses what it waits for
+        _work.Dispose();
+        _ready.Dispose();
+        _left.Dispose();
     }
 
     /// <summary>Throws what MPI says.</summary>
@@ -275,6 +279,6 @@ internal sealed unsafe class MpiThread
         return flag != 0;
     }
 
-    private CommunicationException Explain(MpiOperation operation, Exception e) =>
+    private static CommunicationException Explain(MpiOperation operation, Exception e) =>
         new($"{operation} failed: {e.Message} Another rank may be gone. Resume the job.", e);
 }
