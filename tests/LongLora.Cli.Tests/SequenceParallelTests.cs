@@ -55,7 +55,7 @@ public class SequenceParallelTests : CliRun
     [Fact]
     public void Run_has_the_losses_of_one_rank_and_the_bits_of_any_number_of_texts_at_once()
     {
-        WriteTokens("train.bin", 60_000);
+        WriteTokens("train.bin", 40_000);
         FineTune.Run(MakeOptions("one", 1));
         foreach (var ranks in new[] { 2, 4, 6 })
         {
@@ -83,7 +83,7 @@ public class SequenceParallelTests : CliRun
     {
         MpiJob.Require("mpirun.openmpi");
         MpiJob.Require("mpirun.mpich");
-        WriteTokens("train.bin", 60_000);
+        WriteTokens("train.bin", 40_000);
         foreach (var (launcher, ranks) in new[] { ("mpirun.openmpi", 2), ("mpirun.mpich", 4) })
         {
             string[] command =
@@ -131,7 +131,7 @@ public class SequenceParallelTests : CliRun
     [InlineData(17, 17, "sequence-parallel is 17, but a text of 1,024 tokens with attention groups of 128 can be divided among 16 ranks")]
     public void Run_with_ranks_that_cannot_divide_a_text_is_refused(int parts, int ranks, string expected)
     {
-        WriteTokens("train.bin", 60_000);
+        WriteTokens("train.bin", 40_000);
         var error = Assert.Throws<ConfigurationException>(() => Train(ranks, MakeOptions("run", parts)));
         Assert.Contains(expected, error.Message, StringComparison.Ordinal);
         Assert.False(Directory.Exists(At("run")));
