@@ -31,7 +31,7 @@ run() {
     --allow-run-as-root --mca plm_rsh_agent "$folder/agent.sh" --mca oob_tcp_if_include $net.0/24 --mca btl tcp,self \
     --mca btl_tcp_if_include $net.0/24 --mca pml ob1 --bind-to none -x OMP_NUM_THREADS --host $net.1:1,$net.2:1 -np 2 "${program[@]}" \
     train --model "$model" --data "$data" --device cpu --group-size 512 --sequence-parallel 2 --steps 1 --check-memory false \
-    --context "$1" --gradient-accumulation "$2" --output "$folder/run-$1-$2" > "$folder/log" 2>&1 || { cat "$folder/log"; exit 1; }
+    --context "$1" --gradient-accumulation "$2" --token-cache "$folder/tokens-$1" --output "$folder/run-$1-$2" > "$folder/log" 2>&1 || { cat "$folder/log" >&2; return 1; }
   echo $(($(count) - before))
 }
 

@@ -139,7 +139,8 @@ internal static class PlanCommand
         double Seconds(StepFlops step) => job.GetLongestShare(step.Needed) / perSecond;
         string Time(StepFlops step) => TimeText(Seconds(step));
         context.Output.WriteLine(
-            $"At {perSecond / 1e9:N0} GFLOP/s{(job.Ranks > 1 ? " a rank" : "")} ({(measured ? "65 % of this machine's matrix-product rate" : "as given")}) it takes "
+            $"At {perSecond / 1e9:N0} GFLOP/s{(job.Ranks > 1 ? " a rank" : "")} "
+                + $"({(measured ? "65 % of this machine's matrix-product rate" : "as given")}) it takes "
                 + $"{Time(plan.Step)}, with full attention {Time(plan.FullStep)}; {options.Optimizer.Steps:N0} steps take "
                 + $"{TimeText(Seconds(plan.Step) * options.Optimizer.Steps)}."
         );

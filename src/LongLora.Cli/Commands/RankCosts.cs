@@ -51,8 +51,8 @@ internal sealed class RankCosts
             );
             problems.Require(
                 count / parts <= passes,
-                $"ranks is {count}, so {count / parts} texts are learned at the same time, but gradient-accumulation is {passes}; it counts "
-                    + "the texts of the whole job; raise it, or use fewer ranks"
+                $"ranks is {count}, so {count / parts} texts are learned at the same time, but gradient-accumulation is {passes}; it "
+                    + "counts the texts of the whole job; raise it, or use fewer ranks"
             );
             problems.Require(link is null or > 0, $"link is {link}; it must be above 0");
         });
@@ -78,8 +78,8 @@ internal sealed class RankCosts
                     + $"{part.IdleShare * 100:N0} % of the time is idle."
             );
             context.Output.WriteLine(
-                $"Over a border go {FormatBytes(part.Border.Right)} to the right and {FormatBytes(part.Border.Left)} to the left in a forward "
-                    + $"and backward pass, whatever the length of the text{AtLink(BorderSeconds)}. DeepSpeed-Ulysses would send "
+                $"Over a border go {FormatBytes(part.Border.Right)} to the right and {FormatBytes(part.Border.Left)} to the left in a "
+                    + $"forward and backward pass, whatever the length of the text{AtLink(BorderSeconds)}. DeepSpeed-Ulysses would send "
                     + $"{FormatBytes(part.UlyssesBytes)} from each rank{AtLink(GetSeconds(part.UlyssesBytes))}"
                     + (part.Ranks > part.UlyssesLimit ? $", if it could use more ranks than {part.UlyssesLimit} key-value heads" : "")
                     + $"; ring attention {FormatBytes(part.RingBytes)}{AtLink(GetSeconds(part.RingBytes))}."

@@ -7,7 +7,9 @@ namespace LongLora.Attention;
 /// the heads, the nearest to an equal share. So it divides at most one group, in the other half, and with S²-Attn at most G/2 tokens lie on
 /// either side. Documents and attention alone decide it, so all ranks know it without asking.
 /// </summary>
-/// <param name="Borders">P + 1 tokens: the first one of each rank, and L. Ranks at the end have no tokens if there are too few groups.</param>
+/// <param name="Borders">
+/// P + 1 tokens: the first one of each rank, and L. Ranks at the end have no tokens if there are too few groups.
+/// </param>
 /// <param name="Rows">The groups of the whole text, one pattern for each row of the batch, which lie one after the other.</param>
 internal sealed record SequencePlan(IReadOnlyList<int> Borders, IReadOnlyList<AttentionPattern> Rows)
 {

@@ -37,8 +37,8 @@ public sealed record MachineOptions
 
     /// <summary>
     /// P, the ranks among which each sequence is divided, at least 1; the number of processes is a multiple of it. Each rank has about
-    /// context / P tokens, and at least half an attention group: P is at most 2 context / group. Not for full attention and recurrent layers.
-    /// Default 1.
+    /// context / P tokens, and at least half an attention group: P is at most 2 context / group. Not for full attention and recurrent
+    /// layers. Default 1.
     /// </summary>
     public int SequenceParallel { get; init; } = 1;
 

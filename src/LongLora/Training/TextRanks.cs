@@ -84,8 +84,8 @@ internal sealed class TextRanks(ICommunicator ranks, IAttention attention)
     }
 
     /// <summary>
-    /// As in <see cref="ForwardContext"/>: the CPU does what one rank would do, for the same bits. A GPU gives no such promise and needs much
-    /// work at once.
+    /// As in <see cref="ForwardContext"/>: the CPU does what one rank would do, for the same bits. A GPU gives no such promise and needs
+    /// much work at once.
     /// </summary>
     internal static long CountTokensForHeads(SequencePlan plan, bool onGpu) => onGpu ? plan.Longest : plan.Borders[plan.Ranks];
 }
