@@ -1,6 +1,5 @@
 using System.CommandLine;
 using System.CommandLine.Help;
-using System.Runtime.InteropServices;
 using LongLora.Cli.Arguments;
 using LongLora.Cli.Commands;
 using LongLora.Runtime;
@@ -21,7 +20,19 @@ public static class CliApplication
     {
         var (details, messages) = (error, new MessageWriter(error));
         error = messages;
-        var context = new CliContext(input, output, error, interruption);
+        CliJob job;
+        try
+        {
+            job = CliJob.Find(error);
+        }
+        catch (ConfigurationException e)
+        {
+            error.WriteLine(e.Message);
+            return ExitCode.Usage;
+        }
+        if (!job.Speaks)
+            (output, error, details) = (TextWriter.Null, TextWriter.Null, TextWriter.Null);
+        var context = new CliContext(input, output, error, interruption, job);
         using var receiving = Notices.Receive(error.WriteLine);
         using var stopping = interruption.Token.Register(() => context.SayStopping());
 
@@ -62,6 +73,7 @@ public static class CliApplication
         if (parsed.Errors.Count > 0)
             return ReportUsage(parsed, error);
         context.IsQuiet = parsed.GetValue(quiet);
+        context.IsVerbose = parsed.GetValue(verbose);
         if (parsed.CommandResult.Command.Options.OfType<JsonOption>().Any(o => o.TakesOutput(parsed)))
             context.KeepOutputForResults();
         var configuration = new InvocationConfiguration
@@ -73,6 +85,10 @@ public static class CliApplication
         };
         try
         {
+            // Its own action, not its help.
+            var command = parsed.CommandResult.Command;
+            if (parsed.Action == command.Action && command is not Verb { TakesRanks: true })
+                job.RequireOneProcess(HelpScreen.GetPath(command));
             return parsed.Invoke(configuration);
         }
         catch (OperationCanceledException) when (interruption.Token.IsCancellationRequested)
@@ -82,41 +98,13 @@ public static class CliApplication
         }
         catch (Exception e)
         {
-            var (isKnown, isMemory) = (e is LongLoraException, IsOutOfMemory(e));
-            error.WriteLine(
-                isKnown ? FlagWords.Translate(e.Message)
-                : isMemory ? ExplainOutOfMemory(e)
-                : $"Internal error: {e.GetType().Name}: {e.Message}"
-            );
-            if (parsed.GetValue(verbose))
+            var (code, text) = context.Explain(e);
+            error.WriteLine(text);
+            if (context.IsVerbose)
                 details.WriteLine(e.ToString());
-            else if (!isKnown && !isMemory)
-                error.WriteLine("Run again with --verbose for details, and please report this.");
-            return e switch
-            {
-                ConfigurationException => ExitCode.Usage,
-                _ when isMemory => ExitCode.Usage,
-                CheckpointException or DataException => ExitCode.Input,
-                _ => ExitCode.Fault,
-            };
+            return code;
         }
     }
-
-    // libtorch's messages for host memory and for GPU memory.
-    private static bool IsOutOfMemory(Exception e) =>
-        e is OutOfMemoryException or ConfigurationException { InnerException: OutOfMemoryException }
-        || (
-            e is ExternalException
-            && (
-                e.Message.Contains("can't allocate memory", StringComparison.Ordinal)
-                || e.Message.Contains("out of memory", StringComparison.Ordinal)
-            )
-        );
-
-    private static string ExplainOutOfMemory(Exception e) =>
-        $"Out of memory: {e.Message.Split('\n')[0]} Use longlora plan to see how much memory a training run needs. To use less, "
-        + "try a shorter --context, --activation-offload disk (host on CUDA), a higher --blocks-per-segment, --quantization nf4, or "
-        + "a smaller --batch-size.";
 
     private static int ReportUsage(ParseResult parsed, TextWriter error)
     {

@@ -5,12 +5,16 @@ namespace LongLora.Cli;
 /// <summary>What every command gets.</summary>
 public sealed class CliContext
 {
-    internal CliContext(TextReader input, TextWriter output, TextWriter error, Interruption interruption)
+    internal CliContext(TextReader input, TextWriter output, TextWriter error, Interruption interruption, CliJob job)
     {
-        (Input, Output, Results, Error, Interruption) = (input, output, output, error, interruption);
+        (Input, Output, Results, Error, Interruption, Job) = (input, output, output, error, interruption, job);
         Console = MakeConsole(output);
-        SayStopping = () => error.WriteLine("Stopping. Press Ctrl-C again to stop immediately without saving.");
+        // A signal comes to every rank of a job, also when the launcher ends it.
+        SayStopping = job.HasOthers ? () => { } : () => error.WriteLine("Stopping. Press Ctrl-C again to stop immediately without saving.");
     }
+
+    /// <summary>The job that this process belongs to.</summary>
+    internal CliJob Job { get; }
 
     /// <summary>For tables and live displays: formatted in a terminal, plain in a pipe.</summary>
     public IAnsiConsole Console { get; private set; }
@@ -36,8 +40,11 @@ public sealed class CliContext
     /// <summary>Whether only results, warnings and errors are shown (<c>--quiet</c>).</summary>
     public bool IsQuiet { get; internal set; }
 
+    /// <summary>Whether stack traces are shown (<c>--verbose</c>).</summary>
+    internal bool IsVerbose { get; set; }
+
     /// <summary>Whether someone looks at a display of progress.</summary>
-    internal bool ShowsProgress => !IsQuiet && Console.Profile.Out.IsTerminal;
+    internal bool ShowsProgress => !IsQuiet && !Job.HasOthers && Console.Profile.Out.IsTerminal;
 
     /// <summary>
     /// Tells the user that Ctrl-C was received. A live display replaces this while it is shown, so that its lines stay intact.
@@ -47,13 +54,21 @@ public sealed class CliContext
     /// <summary>Leaves standard output to the results: what is said to people goes to standard error from now on.</summary>
     internal void KeepOutputForResults() => (Output, Console) = (Error, MakeConsole(Error));
 
-    private static IAnsiConsole MakeConsole(TextWriter writer)
+    // The launcher may give ranks a terminal of their own.
+    private IAnsiConsole MakeConsole(TextWriter writer)
     {
-        var console = AnsiConsole.Create(new AnsiConsoleSettings { Out = new AnsiConsoleOutput(writer) });
+        var console = AnsiConsole.Create(
+            new AnsiConsoleSettings
+            {
+                Out = new AnsiConsoleOutput(writer),
+                Ansi = Job.HasOthers ? AnsiSupport.No : AnsiSupport.Detect,
+                Interactive = Job.HasOthers ? InteractionSupport.No : InteractionSupport.Detect,
+            }
+        );
         var isTerminal =
             ReferenceEquals(writer, System.Console.Out) && !System.Console.IsOutputRedirected
             || ReferenceEquals(writer, System.Console.Error) && !System.Console.IsErrorRedirected;
-        if (!isTerminal)
+        if (!isTerminal || Job.HasOthers)
             console.Profile.Width = 10_000; // a pipe has no edge to wrap at
         return console;
     }

@@ -1,3 +1,5 @@
+using LongLora.Distributed;
+
 namespace LongLora.Cli;
 
 /// <summary>Exit codes. Scripts depend on them.</summary>
@@ -14,6 +16,9 @@ public static class ExitCode
 
     /// <summary>A model or data file is missing, damaged or not supported.</summary>
     public const int Input = 3;
+
+    /// <summary>A rank of a job was lost. The training run can be resumed.</summary>
+    public const int RankLost = CommunicationException.ExitCode;
 
     /// <summary>Interrupted. A training run can be resumed.</summary>
     public const int Interrupted = 130;

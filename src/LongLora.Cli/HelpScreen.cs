@@ -17,6 +17,9 @@ internal interface IGrouped
 internal sealed class Verb(string name, string description, params string[] examples) : Command(name, description)
 {
     internal IReadOnlyList<string> Examples { get; } = examples;
+
+    /// <summary>Whether several ranks of a job can run it together.</summary>
+    internal bool TakesRanks { get; init; }
 }
 
 /// <summary>Writes the help of a command for 80 columns: options under their headings, with text beside them.</summary>

@@ -1,5 +1,6 @@
 using LongLora.Adapters;
 using LongLora.Data;
+using LongLora.Distributed;
 using LongLora.Export;
 using LongLora.Loading;
 using LongLora.Options;
@@ -15,6 +16,8 @@ namespace LongLora;
 /// </summary>
 public static class FineTune
 {
+    private static readonly TimeSpan s_longestLoading = TimeSpan.FromMinutes(10);
+
     /// <summary>Runs, or resumes, one fine-tuning.</summary>
     /// <param name="options">The options.</param>
     /// <param name="progress">Told of every optimizer step.</param>
@@ -36,16 +39,32 @@ public static class FineTune
         IProgress<TrainingPlan>? planned = null,
         IProgress<string>? notices = null,
         CancellationToken cancellation = default
+    ) => Run(options, SingleProcess.Instance, progress, readers, planned, notices, cancellation);
+
+    /// <summary>Runs as one of several ranks. Each calls it; rank 0 alone reports, and writes files.</summary>
+    internal static FineTuneResult Run(
+        FineTuneOptions options,
+        ICommunicator ranks,
+        IProgress<TrainingStep>? progress,
+        IReadOnlyList<IDocumentReader>? readers,
+        IProgress<TrainingPlan>? planned,
+        IProgress<string>? notices,
+        CancellationToken cancellation
     )
     {
         options.Validate();
+        RequireWorkForAll(options, ranks);
         options = Pin(options);
         LibTorch.EnsureLoaded();
         _ = Devices.Parse(options.Machine.Device); // refuse a device that does not exist before anything is written
         var told = new List<string>();
-        Action<string> tell = notices is null ? told.Add : notices.Report;
+        Action<string> tell =
+            !ranks.IsRoot() ? _ => { }
+            : notices is null ? told.Add
+            : notices.Report;
         using var receiving = Notices.Receive(tell);
-        using var run = RunDirectory.Open(options, tell);
+        using var loading = ranks.Phase("loading the model and the data", s_longestLoading);
+        using var run = RunDirectory.Open(options, ranks, tell);
 
         // Files -> weights: mapped, checked, and attached to the architecture that config.json describes, positions rescaled.
         var source = ModelSource.Open(run.PrepareBase());
@@ -56,9 +75,10 @@ public static class FineTune
             options.Machine,
             options.Optimizer.BatchSize
         );
-        planned?.Report(plan);
+        if (ranks.IsRoot())
+            planned?.Report(plan);
         if (options.Run.CheckMemory)
-            plan.RequireFit();
+            plan.RequireFit(ranks.LocalSize);
         using var loaded = LoadedModel.Open(source, MakeLoadOptions(source, options));
         var model = loaded.Network;
         if (options.Method.Tuning == TuningMethod.Full && model.IsQuantized)
@@ -68,7 +88,7 @@ public static class FineTune
             );
 
         // Text -> tokens -> batches [B, L]. Host memory only.
-        using var data = TrainingData.Open(options, source, readers, tell, cancellation);
+        using var data = TrainingData.Open(options, source, readers, tell, ranks, cancellation);
         var sampler = data.Sample();
 
         // What is trained: LoRA beside the projections, embeddings and norms themselves, all in one flat buffer.
@@ -80,13 +100,15 @@ public static class FineTune
         var spikes = new SpikeGuard(options.Optimizer.SkipSpikes);
         if (run.Begin(data.Tokens, loaded.Files, optimizer, parameters, spikes) is { } place)
             sampler.State = place;
+        var (attention, parts) = (options.Method.MakeAttention(options.Model.Context), options.Machine.SequenceParallel);
+        using var textRanks = parts == 1 ? null : ranks.Split(ranks.Rank / parts, ranks.Rank % parts);
         using var pass = new CheckpointedPass(model, options.Machine.BlocksPerSegment, options.Machine.ActivationOffload);
         using var trainer = new Trainer(
             model,
             parameters,
             optimizer,
             options.Optimizer.MakeSchedule(),
-            options.Method.MakeAttention(options.Model.Context),
+            attention,
             pass,
             new TrainerOptions(
                 options.Optimizer.Steps,
@@ -97,24 +119,44 @@ public static class FineTune
             )
         )
         {
+            Ranks = new TrainingRanks(ranks, parts),
+            Texts = textRanks is null ? null : new TextRanks(textRanks, attention),
+            IsExact = options.AddsExactly,
             Spikes = spikes,
         };
-        trainer.Run(sampler, state => run.SaveCheckpoint(state), run.Log(progress, optimizer.Steps), cancellation);
+        var log = run.Log(progress, optimizer.Steps);
+        loading.Dispose();
+        trainer.Run(sampler, run.SaveCheckpoint, log, cancellation);
 
         // Weights -> files: a PEFT adapter, or a whole model.
-        if (options.Method.Tuning == TuningMethod.Full)
-            HuggingFaceExporter.Write(run.ResultPath, model, loaded.Files);
-        else
-            AtomicFile.WriteDirectory(
-                run.ResultPath,
-                path => PeftFormat.Write(path, adapters, model, source.Reference),
-                withChecksums: true
-            );
+        run.WriteResult(result =>
+        {
+            if (options.Method.Tuning == TuningMethod.Full)
+                HuggingFaceExporter.Write(result, model, loaded.Files);
+            else
+                AtomicFile.WriteDirectory(result, path => PeftFormat.Write(path, adapters, model, source.Reference), withChecksums: true);
+        });
         return new FineTuneResult(run.ResultPath, model.Config, parameters.Count)
         {
             Notes = [.. told, .. data.Notes, .. DescribeSkipped(optimizer)],
             SkippedSteps = optimizer.Skipped,
         };
+    }
+
+    private static void RequireWorkForAll(FineTuneOptions options, ICommunicator ranks)
+    {
+        var parts = options.Machine.SequenceParallel;
+        if (ranks.Size % parts != 0)
+            throw new ConfigurationException(
+                $"sequence-parallel is {parts}, but the number of ranks is {ranks.Size}, which is no multiple of it. Start "
+                    + $"{(ranks.Size / parts + 1) * parts} ranks, with mpirun or srun, or set sequence-parallel to 1."
+            );
+        if (ranks.Size / parts > options.Optimizer.GradientAccumulation)
+            throw new ConfigurationException(
+                $"Cannot use {ranks.Size} ranks because a step has only {options.Optimizer.GradientAccumulation} micro-batches: "
+                    + "gradient-accumulation counts those of the whole job, which the ranks share. Set gradient-accumulation to at least "
+                    + $"{ranks.Size / parts}, or start fewer ranks."
+            );
     }
 
     // A name of the Hub gets its commit, so that recipe and checkpoints say which weights they belong to: a branch may move on.

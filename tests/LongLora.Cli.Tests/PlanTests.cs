@@ -103,6 +103,109 @@ public class PlanTests : CliRun
             Assert.Contains(part, shown);
     }
 
+    // By hand: 16,384 tokens before the border, 32 layers, 32 heads of 128, in bf16.
+    [Fact]
+    public void Plan_of_a_job_of_many_ranks_tells_memory_bytes_and_seconds()
+    {
+        var shown = PlanOfMany("--ranks", "64", "--link", "400", "--rate", "400000", "--json", At("plan.json"));
+        foreach (
+            var part in new[]
+            {
+                "peak memory of a rank",
+                "at most 65,536 of 1,048,576 tokens a rank, so 0 % of the time is idle",
+                "17.2 GB to the right and 8.6 GB to the left",
+                "(0.52 s)",
+                "DeepSpeed-Ulysses",
+                "is sending",
+            }
+        )
+            Assert.Contains(part, shown, StringComparison.Ordinal);
+        using var json = JsonDocument.Parse(File.ReadAllText(At("plan.json")));
+        double Get(string name) => json.RootElement.GetProperty(name).GetDouble();
+        const double elements = 16384.0 * 128 * 32;
+        Assert.Equal(32 * elements * 4 * 2, Get("border_right_bytes"));
+        Assert.Equal(32 * elements * 2 * 2, Get("border_left_bytes"));
+        Assert.Equal(32 * 11 * 32 * 128 * 65536.0 * 15 / 16 * 2, Get("ulysses_bytes"));
+        Assert.Equal(32 * 6 * 32 * 128 * 65536.0 * 15 * 2, Get("ring_bytes"));
+        Assert.Equal(Get("border_right_bytes") * 1.5 * 8 / 400e9, Get("border_seconds"), 1e-9);
+        Assert.Equal(64, Get("ranks"));
+        // Activations of one sixteenth; weights and trained state are as on one rank.
+        var alone = Succeed(
+            "plan",
+            "--model",
+            "llama-2-7b",
+            "--context",
+            "65536",
+            "--device",
+            "cuda",
+            "--memory",
+            "80",
+            "--activation-offload",
+            "none",
+            "--json",
+            At("one.json")
+        );
+        Assert.DoesNotContain("of a rank", alone, StringComparison.Ordinal);
+        using var one = JsonDocument.Parse(File.ReadAllText(At("one.json")));
+        long Part(JsonDocument of, string name) => of.RootElement.GetProperty("parts").GetProperty(name).GetInt64();
+        foreach (var name in new[] { "weights", "gradients", "activation checkpoints", "optimizer state" })
+            Assert.Equal(Part(one, name), Part(json, name));
+    }
+
+    private string PlanOfMany(params string[] more) =>
+        Succeed([
+            "plan",
+            "--model",
+            "llama-2-7b",
+            "--context",
+            "1048576",
+            "--group-size",
+            "32768",
+            "--device",
+            "cuda",
+            "--memory",
+            "80",
+            "--sequence-parallel",
+            "16",
+            "--activation-offload",
+            "none",
+            .. more,
+        ]);
+
+    [Fact]
+    public void Plan_of_a_job_without_a_network_asks_for_it() =>
+        Assert.Contains("Give the rate of the network with --link", PlanOfMany(), StringComparison.Ordinal);
+
+    [Theory]
+    [InlineData(
+        "sequence-parallel is 9, but a text of 1,024 tokens with attention groups of 256 can be divided among 8 ranks",
+        "9",
+        "9",
+        "8"
+    )]
+    [InlineData("ranks is 3; it must be a multiple of sequence-parallel, which is 2", "2", "3", "8")]
+    [InlineData("ranks is 8, so 4 texts are learned at the same time, but gradient-accumulation is 3", "2", "8", "3")]
+    public void Plan_of_ranks_that_cannot_be_is_refused(string expected, string parts, string ranks, string accumulation) =>
+        Fail(
+            ExitCode.Usage,
+            [expected],
+            "plan",
+            "--model",
+            WriteModel("model"),
+            "--context",
+            "1024",
+            "--device",
+            "cpu",
+            "--rate",
+            "1",
+            "--sequence-parallel",
+            parts,
+            "--ranks",
+            ranks,
+            "--gradient-accumulation",
+            accumulation
+        );
+
     [Fact]
     public void Plan_of_an_unknown_model_is_refused() =>
         Fail(ExitCode.Input, ["no model folder 'llama-2-8b'"], "plan", "--model", "llama-2-8b", "--context", "1024");

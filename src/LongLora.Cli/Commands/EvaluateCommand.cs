@@ -1,6 +1,7 @@
 using System.CommandLine;
 using LongLora.Cli.Arguments;
 using LongLora.Data;
+using LongLora.Distributed;
 using LongLora.Evaluation;
 using LongLora.Reports;
 using Spectre.Console;
@@ -74,41 +75,55 @@ internal static class EvaluateCommand
             "longlora evaluate perplexity --model merged --data books --lengths 4096,32768"
         )
         {
-            text.Data,
-            lengths,
-            protocol,
-            stride,
-            text.MaxTokens,
-            byPosition,
-            json,
-            picture,
+            TakesRanks = true,
         };
+        Option[] options = [text.Data, lengths, protocol, stride, text.MaxTokens, byPosition, json, picture];
+        foreach (var option in options)
+            command.Options.Add(option);
         source.AddTo(command);
         command.SetAction(parsed =>
-        {
-            var contexts = lengths.Read(parsed);
-            EvaluationOutput.Require(json.ReadFile(parsed), parsed.GetValue(picture));
-            using var loaded = source.Load(parsed);
-            var model = loaded.Network;
-            using var tokens = text.Read(parsed, loaded, context.Cancellation);
-            var kind = parsed.GetValue(protocol) == "document" ? PerplexityProtocol.Document : PerplexityProtocol.LongLora;
-            var results = Measure(context, contexts, (length, progress) =>
-                Perplexity.Evaluate(model, tokens, length, kind, parsed.GetValue(stride), null, progress, context.Cancellation)
-            );
-            Show(context, results, kind, tokens);
-            if (parsed.GetValue(byPosition))
-                ShowPositions(context, results);
-            EvaluationOutput.NoteContext(context, model, contexts);
-            json.Write(parsed, context, () => new PerplexityFile
+            context.Job.Run(
+                () => lengths.Read(parsed),
+                _ => null,
+                (contexts, ranks) =>
                 {
-                    Model = source.ReadNames(parsed).Model,
-                    Adapter = source.ReadNames(parsed).Adapter,
-                    Results = results,
-                });
-            if (parsed.GetValue(picture) is { } image)
-                PositionPlot.Save(image, results, "Loss by position in the window");
-            return ExitCode.Done;
-        });
+                    EvaluationOutput.Require(json.ReadFile(parsed), parsed.GetValue(picture));
+                    using var loaded = source.Load(parsed);
+                    var model = loaded.Network;
+                    using var tokens = text.Read(parsed, loaded, context.Cancellation);
+                    var kind = parsed.GetValue(protocol) == "document" ? PerplexityProtocol.Document : PerplexityProtocol.LongLora;
+                    var results = Measure(context, contexts, (length, progress) =>
+                        Perplexity.Evaluate(
+                            model,
+                            tokens,
+                            length,
+                            kind,
+                            parsed.GetValue(stride),
+                            null,
+                            ranks,
+                            progress,
+                            context.Cancellation
+                        )
+                    );
+                    if (!ranks.IsRoot())
+                        return ExitCode.Done;
+                    Show(context, results, kind, tokens);
+                    if (parsed.GetValue(byPosition))
+                        ShowPositions(context, results);
+                    EvaluationOutput.NoteContext(context, model, contexts);
+                    json.Write(parsed, context, () => new PerplexityFile
+                        {
+                            Model = source.ReadNames(parsed).Model,
+                            Adapter = source.ReadNames(parsed).Adapter,
+                            Results = results,
+                        });
+                    if (parsed.GetValue(picture) is { } image)
+                        PositionPlot.Save(image, results, "Loss by position in the window");
+                    return ExitCode.Done;
+                },
+                context.Explain
+            )
+        );
         return command;
     }
 

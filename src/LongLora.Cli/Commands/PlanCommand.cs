@@ -31,6 +31,16 @@ internal static class PlanCommand
             Description = "compute rate in useful GFLOP/s [default: measured on the CPU]",
             HelpName = "GFLOPS",
         };
+        var ranks = new Option<int?>("--ranks")
+        {
+            Description = "processes of the job, as mpirun starts them; a multiple of --sequence-parallel [default: --sequence-parallel]",
+            HelpName = "N",
+        };
+        var link = new Option<double?>("--link")
+        {
+            Description = "rate at which a rank sends and receives, in Gbit/s, such as 400",
+            HelpName = "GBITS",
+        };
         var json = new JsonOption("the plan");
         var command = new Verb(
             "plan",
@@ -42,6 +52,8 @@ internal static class PlanCommand
             memory,
             host,
             rate,
+            ranks,
+            link,
             json,
         };
         // The parts that TrainingPlan needs; data and output are not among them.
@@ -53,7 +65,8 @@ internal static class PlanCommand
                 options.Model.Check,
                 problems => options.Method.Check(problems, options.Model),
                 options.Optimizer.Check,
-                problems => options.Machine.Check(problems, options.Method)
+                problems => options.Machine.Check(problems, options.Method),
+                problems => options.Machine.CheckParts(problems, options.Method, options.Model.Context)
             );
             var plan = TrainingPlan.Make(
                 options.Model,
@@ -63,25 +76,26 @@ internal static class PlanCommand
                 memory.Read(parsed),
                 host.Read(parsed)
             );
+            var job = RankCosts.Make(options, plan, parsed.GetValue(ranks), parsed.GetValue(link));
             var speed = parsed.GetValue(rate) * 1e9 ?? (plan.OnCuda ? null : ShareOfProducts * GemmRate.MeasureSquare());
-            Show(context, options, plan, speed, measured: parsed.GetValue(rate) is null);
-            json.Write(parsed, context, () => ToJson(plan, speed));
+            Show(context, options, plan, job, speed, measured: parsed.GetValue(rate) is null);
+            json.Write(parsed, context, () => ToJson(plan, job, speed));
             return ExitCode.Done;
         });
         return command;
     }
 
-    private static void Show(CliContext context, FineTuneOptions options, TrainingPlan plan, double? rate, bool measured)
+    private static void Show(CliContext context, FineTuneOptions options, TrainingPlan plan, RankCosts job, double? rate, bool measured)
     {
         var table = new Table()
             .Border(TableBorder.Simple)
-            .AddColumn("peak memory")
+            .AddColumn(job.Ranks > 1 ? "peak memory of a rank" : "peak memory")
             .AddColumn(new TableColumn("").RightAligned())
             .AddColumn(new TableColumn("per token").RightAligned());
         var perToken = new HashSet<string>(["activation checkpoints", "hidden states", "attention"]);
         foreach (var (name, bytes) in plan.Memory.Parts)
         {
-            var tokens = (double)options.Optimizer.BatchSize * options.Model.Context;
+            var tokens = plan.Division?.LongestPart ?? (double)options.Optimizer.BatchSize * options.Model.Context;
             table.AddRow(name, TrainingPlan.FormatSize(bytes), perToken.Contains(name) ? $"{bytes / tokens / 1024:N1} KiB" : "");
         }
         table.AddEmptyRow().AddRow("[bold]together[/]", $"[bold]{TrainingPlan.FormatSize(plan.Memory.Peak)}[/]", "");
@@ -99,7 +113,8 @@ internal static class PlanCommand
         );
         if (plan.Warning is { } warning)
             context.Output.WriteLine(warning);
-        ShowTime(context, options, plan, rate, measured);
+        ShowTime(context, options, plan, job, rate, measured);
+        job.Show(context, rate);
     }
 
     private static string DescribeHost(TrainingPlan plan) =>
@@ -107,7 +122,7 @@ internal static class PlanCommand
         : plan.FitsHost == plan.FitsDevice ? $" of the device and {TrainingPlan.FormatSize(host)} of the host"
         : $" of the device, but {(plan.FitsHost ? "" : "not ")}into {TrainingPlan.FormatSize(host)} of the host";
 
-    private static void ShowTime(CliContext context, FineTuneOptions options, TrainingPlan plan, double? rate, bool measured)
+    private static void ShowTime(CliContext context, FineTuneOptions options, TrainingPlan plan, RankCosts job, double? rate, bool measured)
     {
         var passes = (double)options.Optimizer.GradientAccumulation;
         context.Output.WriteLine(
@@ -119,17 +134,20 @@ internal static class PlanCommand
             context.Output.WriteLine("Give the compute rate with --rate to see how long it takes.");
             return;
         }
-        string Time(StepFlops step) => TimeText(step.Needed * passes / perSecond);
+        double Seconds(StepFlops step) => job.GetLongestShare(step.Needed) / perSecond;
+        string Time(StepFlops step) => TimeText(Seconds(step));
         context.Output.WriteLine(
-            $"At {perSecond / 1e9:N0} GFLOP/s ({(measured ? "65 % of this machine's matrix-product rate" : "as given")}) it takes "
+            $"At {perSecond / 1e9:N0} GFLOP/s{(job.Ranks > 1 ? " a rank" : "")} "
+                + $"({(measured ? "65 % of this machine's matrix-product rate" : "as given")}) it takes "
                 + $"{Time(plan.Step)}, with full attention {Time(plan.FullStep)}; {options.Optimizer.Steps:N0} steps take "
-                + $"{TimeText(plan.Step.Needed * passes / perSecond * options.Optimizer.Steps)}."
+                + $"{TimeText(Seconds(plan.Step) * options.Optimizer.Steps)}."
         );
     }
 
-    private static string TimeText(double seconds) =>
+    internal static string TimeText(double seconds) =>
         seconds switch
         {
+            < 1 => $"{seconds:N2} s",
             < 120 => $"{seconds:N1} s",
             < 7200 => $"{seconds / 60:N0} min",
             < 48 * 3600 => $"{seconds / 3600:N1} h",
@@ -137,7 +155,7 @@ internal static class PlanCommand
             _ => $"{seconds / 86400:N0} days",
         };
 
-    private static string ToJson(TrainingPlan plan, double? rate) =>
+    private static string ToJson(TrainingPlan plan, RankCosts job, double? rate) =>
         JsonSerializer.Serialize(
             new
             {
@@ -151,6 +169,16 @@ internal static class PlanCommand
                 flops = plan.Step.Needed,
                 full_flops = plan.FullStep.Needed,
                 rate,
+                ranks = job.Ranks,
+                sequence_parallel = job.SequenceParallel,
+                longest_part = plan.Division?.LongestPart,
+                border_right_bytes = plan.Division?.Border.Right,
+                border_left_bytes = plan.Division?.Border.Left,
+                border_seconds = job.BorderSeconds,
+                ulysses_bytes = plan.Division?.UlyssesBytes,
+                ring_bytes = plan.Division?.RingBytes,
+                gradient_bytes = job.GradientBytes,
+                gradient_seconds = job.GradientSeconds,
             }
         ) + "\n";
 }

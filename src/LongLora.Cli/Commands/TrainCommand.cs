@@ -1,6 +1,7 @@
 using System.CommandLine;
 using LongLora.Cli.Arguments;
 using LongLora.Data;
+using LongLora.Distributed;
 using LongLora.Documents;
 using LongLora.Options;
 using LongLora.Reports;
@@ -19,11 +20,14 @@ internal static class TrainCommand
             "train",
             "Fine-tune a model to a longer context.",
             "longlora train --model Llama-2-7b --data books --context 32768 --output run32k"
-        );
+        )
+        {
+            TakesRanks = true,
+        };
         var read = AddOptions(command, FineTuneOptionTable.All);
         var json = new JsonOption();
         command.Options.Add(json);
-        command.SetAction(parsed => Run(read(parsed), context, parsed, json));
+        command.SetAction(parsed => RunJob(() => read(parsed), context, parsed, json));
         return command;
     }
 
@@ -35,7 +39,10 @@ internal static class TrainCommand
             "Fine-tune a model on conversations. Only the answers are learned.",
             "longlora sft --model Llama-2-7b-chat --data LongAlpaca.json --context 16384 \\",
             "             --template longalpaca --output run16k"
-        );
+        )
+        {
+            TakesRanks = true,
+        };
         var show = new Option<int?>("--show")
         {
             Description =
@@ -48,10 +55,11 @@ internal static class TrainCommand
         var read = AddOptions(command, FineTuneOptionTable.All.Where(o => o.Name is not ("task" or "keep-documents-apart")));
         command.SetAction(parsed =>
         {
-            var options = SetTask(read(parsed), TrainingTask.Sft);
+            FineTuneOptions Read() => SetTask(read(parsed), TrainingTask.Sft);
             if (parsed.GetValue(show) is not { } count)
-                return Run(options, context, parsed, json);
+                return RunJob(Read, context, parsed, json);
             json.RefuseWith(parsed, show);
+            var options = Read();
             return Show(options.Model, options.Data, count, context);
         });
         return command;
@@ -118,12 +126,22 @@ internal static class TrainCommand
         return problems.Count == 0 ? options : throw new ConfigurationException(string.Join(Environment.NewLine, problems));
     }
 
-    private static int Run(FineTuneOptions options, CliContext context, ParseResult parsed, JsonOption json)
+    private static int RunJob(Func<FineTuneOptions> read, CliContext context, ParseResult parsed, JsonOption json) =>
+        context.Job.Run(
+            read,
+            o => o.Run.RankTimeout,
+            (options, ranks) => Run(options, ranks, context, parsed, json),
+            context.Explain
+        );
+
+    private static int Run(FineTuneOptions options, ICommunicator ranks, CliContext context, ParseResult parsed, JsonOption json)
     {
         var view = new TrainingView(context, options);
         try
         {
-            var result = view.Show(() => FineTune.Run(options, view, DocumentFormats.Isolated, view, view, context.Cancellation));
+            var result = view.Show(() => FineTune.Run(options, ranks, view, DocumentFormats.Isolated, view, view, context.Cancellation));
+            if (!ranks.IsRoot())
+                return ExitCode.Done;
             SavePlot(options, context);
             view.ShowResult(result);
             foreach (var note in result.Notes)
@@ -131,8 +149,10 @@ internal static class TrainCommand
             json.Write(parsed, context, parsed.CommandResult.Command.Name, view.Describe(result));
             return ExitCode.Done;
         }
-        catch (OperationCanceledException) when (context.Cancellation.IsCancellationRequested)
+        catch (OperationCanceledException) when (context.Cancellation.IsCancellationRequested || ranks.Size > 1)
         {
+            if (!ranks.IsRoot())
+                return ExitCode.Interrupted;
             // Before the first step there is nothing to save, so --resume starts from the beginning.
             if (Directory.Exists(Path.Combine(options.Run.Output, "checkpoints")))
             {

@@ -20,9 +20,11 @@ internal static class AttentionSinks
     internal static Tensor Join(Tensor output, Tensor logSumExp, Tensor sinks)
     {
         using var scope = NewDisposeScope();
-        var joined = logSumExp.logaddexp(sinks.to(ScalarType.Float32).view(1, -1, 1));
-        output.mul_(logSumExp.sub(joined).exp_().unsqueeze(3).In(output.dtype));
-        return joined.MoveToOuterDisposeScope();
+        // In fp64 for the reason that SlidingWindow.Forward gives.
+        var wide = logSumExp.to(ScalarType.Float64);
+        var joined = wide.logaddexp(sinks.to(ScalarType.Float64).view(1, -1, 1));
+        output.mul_(wide.sub(joined).exp_().unsqueeze(3).to(output.dtype));
+        return joined.to(logSumExp.dtype).MoveToOuterDisposeScope();
     }
 
     /// <summary>Adds the gradient of the logits: each is minus its share times the sum of gradient times output.</summary>

@@ -75,7 +75,7 @@ internal static class CappedAttention
     internal static Tensor Attend(Tensor query, Tensor key, Tensor value, int window, double cap, Tensor? sinks)
     {
         using var scope = NewDisposeScope();
-        var outputs = new List<Tensor>();
+        var outputs = new SortedDictionary<long, List<Tensor>>();
         foreach (var tile in Split(query, key, window))
         {
             var scores = Cap(tile, query, key, cap).Capped;
@@ -84,9 +84,11 @@ internal static class CappedAttention
                 : cat([scores, sinks.to(ScalarType.Float32).view(1, key.size(1), -1, 1, 1).expand([.. scores.shape[..^1], 1])], -1)
                     .softmax(-1)
                     .narrow(-1, 0, scores.size(-1));
-            outputs.Add(Tile.Flatten(weights.In(value.dtype)).matmul(tile.OfKeys(value)).view(tile.GetShape(query.size(3))).flatten(1, 2));
+            if (!outputs.TryGetValue(tile.Group, out var ofGroups))
+                outputs[tile.Group] = ofGroups = [];
+            ofGroups.Add(Tile.Flatten(weights.In(value.dtype)).matmul(tile.OfKeys(value)).view(tile.GetShape(query.size(3))).flatten(1, 2));
         }
-        return cat(outputs, 2).MoveToOuterDisposeScope();
+        return cat([.. outputs.Values.Select(ofGroups => cat(ofGroups, 2))], 0).MoveToOuterDisposeScope();
     }
 
     // c tanh(q kᵀ / (sqrt(K) c)), minus infinity where a query may not look, and the tanh; [N, J, R, r, m] fp32.
@@ -98,38 +100,41 @@ internal static class CappedAttention
         return (tangent.mul(Scalars.Of(cap)).masked_fill(tile.MakeMask(query.device), Scalars.Of(double.NegativeInfinity)), tangent);
     }
 
+    // The tiles of a group do not depend on how many groups there are, so neither do the bits of its results.
     private static IEnumerable<Tile> Split(Tensor query, Tensor key, int window)
     {
         long length = query.size(2),
             past = key.size(2) - length;
-        var rows = Math.Max(
-            16,
-            TileElements(query.device_type != TorchSharp.DeviceType.CPU)
-                / (query.size(0) * query.size(1) * Math.Min(key.size(2), window + 512L))
-        );
-        for (long start = 0; start < length; start += rows)
+        var rows = TileElements(query.device_type != TorchSharp.DeviceType.CPU) / (query.size(1) * Math.Min(key.size(2), window + 512L));
+        var (atOnce, step) = (Math.Max(1, rows / length), Math.Max(16, rows));
+        for (long first = 0; first < query.size(0); first += atOnce)
         {
-            var count = Math.Min(rows, length - start);
-            var from = Math.Max(0, past + start - window + 1);
-            yield return new(start, count, from, past + start + count - from, past, window, query.size(0), key.size(1));
+            var groups = Math.Min(atOnce, query.size(0) - first);
+            for (long start = 0; start < length; start += step)
+            {
+                var count = Math.Min(step, length - start);
+                var from = Math.Max(0, past + start - window + 1);
+                yield return new(first, groups, start, count, from, past + start + count - from, past, window, key.size(1));
+            }
         }
     }
 
-    // Queries [Query, Query + QueryCount) against keys [Key, Key + KeyCount).
+    // Queries [Query, Query + QueryCount) against keys [Key, Key + KeyCount), in some of the groups.
     private readonly record struct Tile(
+        long Group,
+        long Groups,
         long Query,
         long QueryCount,
         long Key,
         long KeyCount,
         long Past,
         int Window,
-        long Groups,
         long Shared
     )
     {
-        internal Tensor OfQueries(Tensor heads) => heads.narrow(2, Query, QueryCount);
+        internal Tensor OfQueries(Tensor heads) => heads.narrow(0, Group, Groups).narrow(2, Query, QueryCount);
 
-        internal Tensor OfKeys(Tensor heads) => heads.narrow(2, Key, KeyCount);
+        internal Tensor OfKeys(Tensor heads) => heads.narrow(0, Group, Groups).narrow(2, Key, KeyCount);
 
         // [N, J, R, r, m] -> [N, J, R r, m]
         internal static Tensor Flatten(Tensor weights) => weights.flatten(2, 3);

@@ -16,6 +16,7 @@ public abstract class PatternAttention : IAttention
     private int _window = int.MaxValue;
     private double? _cap;
     private Weight? _sinks;
+    private IReadOnlyList<AttentionPattern>? _given;
 
     /// <summary>Elements in one result of a kernel: 4 MiB in fp32 on the CPU; more on a GPU, which needs much work at once.</summary>
     internal static long MaxKernelElements(bool onGpu) => onGpu ? 256 << 20 : 1 << 20;
@@ -50,6 +51,18 @@ public abstract class PatternAttention : IAttention
         var with = (PatternAttention)MemberwiseClone();
         with._sinks = sinks;
         return with;
+    }
+
+    /// <summary>
+    /// The same attention in given groups, whatever the length of the text. Tokens in none of the groups are left as they are: a part of a
+    /// text, of which others compute the rest.
+    /// </summary>
+    /// <param name="patterns">The groups, one pattern for each row of the whole text. The queries have one row.</param>
+    internal PatternAttention WithGroups(IReadOnlyList<AttentionPattern> patterns)
+    {
+        var limited = (PatternAttention)MemberwiseClone();
+        limited._given = patterns;
+        return limited;
     }
 
     /// <inheritdoc/>
@@ -231,25 +244,9 @@ public abstract class PatternAttention : IAttention
 
     // Without documents, all rows have the same pattern and are computed together. With documents, each row is computed alone.
     private IEnumerable<RowRange> SplitRows(Tensor query, IReadOnlyList<IReadOnlyList<int>>? documentLengths) =>
-        documentLengths is null
-            ? [new RowRange(0, (int)query.size(0), MakePattern((int)query.size(2)))]
-            : documentLengths.Select((documents, row) => new RowRange(row, 1, Pattern(documents)));
-
-    // The documents of a row one after the other, each with the pattern of its own length.
-    private AttentionPattern Pattern(IReadOnlyList<int> documents)
-    {
-        List<TokenGroups> lower = [],
-            upper = [];
-        var start = 0;
-        foreach (var length in documents.Where(d => d > 0))
-        {
-            var pattern = MakePattern(length);
-            lower.AddRange(pattern.Lower.Select(g => g with { Start = g.Start + start }));
-            upper.AddRange(pattern.Upper.Select(g => g with { Start = g.Start + start }));
-            start += length;
-        }
-        return new(lower, upper);
-    }
+        _given is not null ? _given.Select(pattern => new RowRange(0, (int)query.size(0), pattern))
+        : documentLengths is null ? [new RowRange(0, (int)query.size(0), MakePattern((int)query.size(2)))]
+        : documentLengths.Select((documents, row) => new RowRange(row, 1, AttentionPattern.Join(documents, MakePattern)));
 
     // Query heads with the key-value heads that they use, split at H/2. If the split falls between two query heads that share a key-value
     // head, both sides get that head.
@@ -257,9 +254,7 @@ public abstract class PatternAttention : IAttention
     {
         long count = query.size(1),
             group = count / key.size(1);
-        var half = Math.Clamp((heads?.Total ?? count) / 2 - (heads?.First ?? 0), 0, count);
-        if (pattern.Lower.SequenceEqual(pattern.Upper))
-            half = 0;
+        var half = pattern.IsSplit ? HeadSlice.CountLower(heads, count) : 0;
         foreach (var (from, to, groups) in new[] { (0L, half, pattern.Lower), (half, count, pattern.Upper) })
         {
             for (var at = from; at < to; )

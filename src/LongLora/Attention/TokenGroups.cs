@@ -14,6 +14,16 @@ public readonly record struct TokenGroups(int Start, int Length, int Count, bool
     /// <summary>The token after the last one.</summary>
     public int End => Start + Length * Count;
 
+    /// <summary>The first token of each group; of interleaved groups, which cannot be parted, only that of the first one.</summary>
+    internal IEnumerable<int> Starts
+    {
+        get
+        {
+            for (var i = 0; i < (Interleaved ? 1 : Count); i++)
+                yield return Start + i * Length;
+        }
+    }
+
     /// <summary>
     /// Covers [start, end) with groups of <paramref name="length"/> tokens. The last one is shorter if the length does not divide.
     /// </summary>
@@ -24,5 +34,26 @@ public readonly record struct TokenGroups(int Start, int Length, int Count, bool
             yield return new(start, length, whole);
         if (start + whole * length < end)
             yield return new(start + whole * length, end - start - whole * length, 1);
+    }
+
+    /// <summary>The groups that lie in [start, end) as a whole; null if there are none.</summary>
+    internal TokenGroups? Within(int start, int end)
+    {
+        if (Interleaved)
+            return Start >= start && End <= end ? this : null;
+        var first = Math.Max(0, (start - Start + Length - 1) / Length);
+        var last = Math.Min(Count, (end - Start) / Length);
+        return first < last ? new(Start + first * Length, Length, last - first) : null;
+    }
+
+    /// <summary>The group that a border before a token divides, or all interleaved ones; null if it divides none.</summary>
+    internal TokenGroups? FindDivided(int border)
+    {
+        if (border <= Start || border >= End)
+            return null;
+        if (Interleaved)
+            return this;
+        var inside = (border - Start) % Length;
+        return inside == 0 ? null : new(border - inside, Length, 1);
     }
 }

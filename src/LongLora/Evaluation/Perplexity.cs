@@ -1,9 +1,11 @@
 using System.Numerics;
 using LongLora.Attention;
 using LongLora.Data;
+using LongLora.Distributed;
 using LongLora.Models;
 using LongLora.Positions;
 using LongLora.Runtime;
+using static TorchSharp.torch;
 
 namespace LongLora.Evaluation;
 
@@ -12,6 +14,8 @@ public static class Perplexity
 {
     /// <summary>LongLoRA's stride between windows.</summary>
     public const int LongLoraStride = 256;
+
+    private static readonly TimeSpan s_longestWindow = TimeSpan.FromMinutes(30);
 
     /// <summary>Measures one context length.</summary>
     /// <param name="model">The model.</param>
@@ -34,6 +38,19 @@ public static class Perplexity
         IAttention? attention = null,
         IProgress<PerplexityProgress>? progress = null,
         CancellationToken cancellation = default
+    ) => Evaluate(model, tokens, context, protocol, stride, attention, SingleProcess.Instance, progress, cancellation);
+
+    /// <summary>Measures as one of several ranks, which share the windows. All get the figures that one would find, to the bit.</summary>
+    internal static PerplexityResult Evaluate(
+        CausalLanguageModel model,
+        TokenStore tokens,
+        int context,
+        PerplexityProtocol protocol,
+        int? stride,
+        IAttention? attention,
+        ICommunicator ranks,
+        IProgress<PerplexityProgress>? progress,
+        CancellationToken cancellation
     )
     {
         if (context < 2)
@@ -54,40 +71,91 @@ public static class Perplexity
                     : "There is nothing to score because no document has two tokens."
             );
 
-        attention ??= new FullAttention();
-        double meanSum = 0,
-            lossSum = 0;
-        long scored = 0;
-        var bins = new (double Sum, long Tokens)[BitOperations.Log2((uint)context) + 1];
+        var lines = Score(model, tokens, windows, CountBins(context), attention ?? new FullAttention(), ranks, Report, cancellation);
+        return Join(lines, windows, context, protocol);
+
+        void Report(int done) => progress?.Report(new PerplexityProgress(context, done, windows.Count));
+    }
+
+    private static int CountBins(int context) => BitOperations.Log2((uint)context) + 1;
+
+    // For each window the sum of its losses, and that of each bin.
+    private static double[][] Score(
+        CausalLanguageModel model,
+        TokenStore tokens,
+        List<(long Start, int Length, int First)> windows,
+        int bins,
+        IAttention attention,
+        ICommunicator ranks,
+        Action<int> report,
+        CancellationToken cancellation
+    )
+    {
+        var lines = new double[windows.Count * (bins + 1)];
         RotaryEmbedding? positions = null;
+        using var firstWindow = ranks.Phase("measuring the first window", s_longestWindow);
+        using var lesson = Liveness.Learn();
         try
         {
-            for (var i = 0; i < windows.Count; i++)
+            for (var round = 0; round < windows.Count; round += ranks.Size)
             {
-                cancellation.ThrowIfCancellationRequested();
-                var (start, length, first) = windows[i];
-                if (positions?.Length != length)
+                if (round > 0)
+                    firstWindow.Dispose();
+                if (ranks.IsAny(cancellation.IsCancellationRequested))
+                    throw new OperationCanceledException(cancellation);
+                var mine = round + ranks.Rank;
+                if (mine < windows.Count)
                 {
-                    positions?.Dispose();
-                    positions = RotaryEmbedding.Create(model.Config, length, model.Device);
+                    var (start, length, first) = windows[mine];
+                    if (positions?.Length != length)
+                    {
+                        positions?.Dispose();
+                        positions = RotaryEmbedding.Create(model.Config, length, model.Device);
+                    }
+                    var ids = new long[length];
+                    tokens.CopyTo(start, ids);
+                    var losses = TokenLosses.Compute(model, ids, new ForwardContext(attention, positions)).AsSpan(first - 1);
+                    var line = lines.AsSpan(mine * (bins + 1), bins + 1);
+                    for (var t = 0; t < losses.Length; t++)
+                    {
+                        line[0] += losses[t];
+                        line[1 + BitOperations.Log2((uint)(first + t))] += losses[t];
+                    }
                 }
-                var ids = new long[length];
-                tokens.CopyTo(start, ids);
-                var losses = TokenLosses.Compute(model, ids, new ForwardContext(attention, positions)).AsSpan(first - 1);
-                var sum = 0.0;
-                for (var t = 0; t < losses.Length; t++)
-                {
-                    sum += losses[t];
-                    ref var bin = ref bins[BitOperations.Log2((uint)(first + t))];
-                    bin = (bin.Sum + losses[t], bin.Tokens + 1);
-                }
-                (lossSum, meanSum, scored) = (lossSum + sum, meanSum + sum / losses.Length, scored + losses.Length);
-                progress?.Report(new PerplexityProgress(context, i + 1, windows.Count));
+                report(Math.Min(round + ranks.Size, windows.Count));
             }
         }
         finally
         {
             positions?.Dispose();
+        }
+        using var all = from_array(lines);
+        ranks.AllReduce(all, Reduction.Sum).Wait(); // each number is 0 on all ranks but one
+        return [.. all.data<double>().ToArray().Chunk(bins + 1)];
+    }
+
+    // Adds the windows in their order.
+    private static PerplexityResult Join(
+        double[][] lines,
+        List<(long Start, int Length, int First)> windows,
+        int context,
+        PerplexityProtocol protocol
+    )
+    {
+        double meanSum = 0,
+            lossSum = 0;
+        long scored = 0;
+        var bins = new (double Sum, long Tokens)[CountBins(context)];
+        for (var i = 0; i < windows.Count; i++)
+        {
+            var (_, length, first) = windows[i];
+            var count = length - first;
+            (lossSum, meanSum, scored) = (lossSum + lines[i][0], meanSum + lines[i][0] / count, scored + count);
+            for (var bin = 0; bin < bins.Length; bin++)
+            {
+                var tokens = Math.Max(0, Math.Min(length, 2L << bin) - Math.Max(first, 1L << bin));
+                bins[bin] = (bins[bin].Sum + lines[i][1 + bin], bins[bin].Tokens + tokens);
+            }
         }
         // LongLoRA's mean over windows equals the mean over tokens, because all its windows score the same number.
         return new PerplexityResult(context, protocol == PerplexityProtocol.LongLora ? meanSum / windows.Count : lossSum / scored, scored)

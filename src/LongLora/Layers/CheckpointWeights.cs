@@ -21,6 +21,7 @@ internal sealed class CheckpointWeights(ITensorSource source, Device device, Pre
     {
         var info = Check(name, shape);
         var value = source.Open(name);
+        Liveness.Tick();
         TensorNumbers.RequireFinite(value, info);
         return Move(value);
     }
@@ -53,6 +54,7 @@ internal sealed class CheckpointWeights(ITensorSource source, Device device, Pre
             );
         _taken.Add(name);
         var value = source.Open(name);
+        Liveness.Tick();
         if (type == ScalarType.Float32)
             TensorNumbers.RequireFinite(value, info);
         return Move(value);

@@ -164,7 +164,7 @@ internal static class BlockPass
     )
     {
         var (batch, length) = (input.size(0), input.size(1));
-        ForEachHeadGroup(block, input, (first, count) =>
+        ForEachHeadGroup(block, input, context, (first, count) =>
         {
             var (query, key, value, heads) = Project(block, input, first, count, context, workspace);
             var gradients = block
@@ -211,7 +211,7 @@ internal static class BlockPass
     {
         using var scope = NewDisposeScope();
         AttentionResult? all = null;
-        ForEachHeadGroup(block, hidden, (first, count) =>
+        ForEachHeadGroup(block, hidden, context, (first, count) =>
         {
             var (query, key, value, heads) = Project(block, hidden, first, count, context, workspace);
             if (block.SharesKeys)
@@ -365,16 +365,19 @@ internal static class BlockPass
             using (NewDisposeScope())
                 action(start, Math.Min(tile, total - start));
             HostMemory.TrimIfGrown();
+            Liveness.Tick();
         }
     }
 
-    private static void ForEachHeadGroup(DecoderBlock block, Tensor hidden, Action<int, int> action)
+    private static void ForEachHeadGroup(DecoderBlock block, Tensor hidden, ForwardContext context, Action<int, int> action)
     {
-        var size = CountGroupsAtOnce(hidden.size(0) * hidden.size(1), block.AttentionOutput.InputSize, block.HeadGroups, IsOnGpu(hidden));
+        var tokens = context.TokensForHeads ?? hidden.size(0) * hidden.size(1);
+        var size = CountGroupsAtOnce(tokens, block.AttentionOutput.InputSize, block.HeadGroups, IsOnGpu(hidden));
         for (var first = 0; first < block.HeadGroups; first += size)
         {
             using var scope = NewDisposeScope();
             action(first, Math.Min(size, block.HeadGroups - first));
+            Liveness.Tick();
         }
     }
 

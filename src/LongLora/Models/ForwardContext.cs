@@ -17,4 +17,10 @@ internal sealed record ForwardContext(
 {
     /// <summary>Additional inputs of the blocks; null if the model has none.</summary>
     internal SideInputs? Side { get; init; }
+
+    /// <summary>
+    /// The number of tokens that decides how many heads are processed at a time, the same for all parts of a text; null for the tokens of
+    /// the pass.
+    /// </summary>
+    internal long? TokensForHeads { get; init; }
 }

@@ -1,6 +1,7 @@
 using LongLora.Data;
 using LongLora.Positions;
 using LongLora.Runtime;
+using LongLora.Training;
 using static LongLora.Options.OptionEffect;
 
 namespace LongLora.Options;
@@ -216,7 +217,7 @@ internal static class FineTuneOptionTable
             "gradient-accumulation",
             "Training",
             Numbers,
-            "forward passes per optimizer step",
+            "forward passes per optimizer step, of all ranks together",
             o => o.GradientAccumulation,
             (o, v) => o with { GradientAccumulation = v }
         ),
@@ -277,6 +278,14 @@ internal static class FineTuneOptionTable
             "skip steps whose gradient norm is above this factor times the median of the last 32; 0 for none",
             o => o.SkipSpikes,
             (o, v) => o with { SkipSpikes = v }
+        ),
+        s_optimizer.OptionalChoice<GradientReduction>(
+            "reduction",
+            "Training",
+            Numbers,
+            "how gradients are added; exact: any number of ranks gives the same bits [default: exact; fast with --tuning full]",
+            o => o.Reduction,
+            (o, v) => o with { Reduction = v }
         ),
         s_run.Whole(
             "seed",
@@ -411,6 +420,22 @@ internal static class FineTuneOptionTable
             "where activations are kept for the backward pass",
             o => o.ActivationOffload,
             (o, v) => o with { ActivationOffload = v }
+        ),
+        s_machine.Whole(
+            "sequence-parallel",
+            "Machine",
+            None,
+            "ranks among which each sequence is divided; the number of processes is a multiple of it",
+            o => o.SequenceParallel,
+            (o, v) => o with { SequenceParallel = v }
+        ),
+        s_run.Whole(
+            "rank-timeout",
+            "Machine",
+            None,
+            "in a job of several ranks: seconds without progress after which a rank is taken for hung",
+            o => o.RankTimeout,
+            (o, v) => o with { RankTimeout = v }
         ),
         s_run.Switch(
             "check-memory",

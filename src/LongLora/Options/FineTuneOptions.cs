@@ -1,5 +1,7 @@
+using LongLora.Adapters;
 using LongLora.Data;
 using LongLora.Runtime;
+using LongLora.Training;
 
 namespace LongLora.Options;
 
@@ -38,6 +40,11 @@ public sealed record FineTuneOptions
     /// <summary>The device, number formats and memory settings. Default: CUDA if available, else the CPU.</summary>
     public MachineOptions Machine { get; init; } = new();
 
+    /// <summary>Whether gradients are added as whole numbers, <see cref="OptimizerOptions.Reduction"/> resolved.</summary>
+    internal bool AddsExactly =>
+        (Optimizer.Reduction ?? (Method.Tuning == TuningMethod.Full ? GradientReduction.Fast : GradientReduction.Exact))
+        == GradientReduction.Exact;
+
     /// <summary>Checks all options that can be checked without opening files.</summary>
     /// <exception cref="ConfigurationException">Lists every problem at once.</exception>
     public void Validate() =>
@@ -53,6 +60,7 @@ public sealed record FineTuneOptions
                 ),
             Optimizer.Check,
             Run.Check,
-            problems => Machine.Check(problems, Method)
+            problems => Machine.Check(problems, Method),
+            problems => Machine.CheckParts(problems, Method, Model.Context)
         );
 }

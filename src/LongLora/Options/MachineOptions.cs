@@ -35,6 +35,13 @@ public sealed record MachineOptions
     /// </summary>
     public ActivationOffload ActivationOffload { get; init; } = ActivationOffload.Auto;
 
+    /// <summary>
+    /// P, the ranks among which each sequence is divided, at least 1; the number of processes is a multiple of it. Each rank has about
+    /// context / P tokens, and at least half an attention group: P is at most 2 context / group. Not for full attention and recurrent
+    /// layers. Default 1.
+    /// </summary>
+    public int SequenceParallel { get; init; } = 1;
+
     /// <summary>Adds the problems of these options to a list.</summary>
     /// <param name="problems">The list.</param>
     /// <param name="method">What is trained.</param>
@@ -46,5 +53,20 @@ public sealed record MachineOptions
                 + "trained; set tuning to lora-plus or lora, or quantization to none"
         );
         problems.Require(BlocksPerSegment >= 1, $"blocks-per-segment is {BlocksPerSegment}; it must be at least 1");
+        problems.Require(SequenceParallel >= 1, $"sequence-parallel is {SequenceParallel}; it must be at least 1");
+    }
+
+    /// <summary>Adds the problem of a text that cannot be divided among ranks to a list.</summary>
+    /// <param name="problems">The list.</param>
+    /// <param name="method">Attention in training.</param>
+    /// <param name="context">Tokens in a sequence.</param>
+    internal void CheckParts(OptionProblems problems, MethodOptions method, int context)
+    {
+        // Wrong groups and contexts have problems of their own.
+        if (SequenceParallel > 1 && context > 0 && method.ResolveGroupSize(context) is var group && group >= 2 && group % 2 == 0)
+        {
+            var problem = TextRanks.FindProblem(method.MakeAttention(context), context, SequenceParallel);
+            problems.Require(problem is null, problem ?? "");
+        }
     }
 }

@@ -11,7 +11,7 @@ public sealed record OptimizerOptions
     /// <summary>Sequences in one forward pass. Default 1.</summary>
     public int BatchSize { get; init; } = 1;
 
-    /// <summary>Forward passes per optimizer step. Default 8, as in the paper.</summary>
+    /// <summary>Forward passes per optimizer step, of all ranks together. Default 8, as in the paper.</summary>
     public int GradientAccumulation { get; init; } = 8;
 
     /// <summary>Peak learning rate. Default 2e-5, the paper's.</summary>
@@ -43,6 +43,11 @@ public sealed record OptimizerOptions
     /// counts, but changes no weight. 0 for no skipping. Default 0.
     /// </summary>
     public double SkipSpikes { get; init; }
+
+    /// <summary>
+    /// How the gradients of micro-batches are added. Default exact, so that any number of ranks gives the same bits; fast for full tuning.
+    /// </summary>
+    public GradientReduction? Reduction { get; init; }
 
     /// <summary>Converts these options to AdamW's settings.</summary>
     internal AdamWOptions MakeAdamWOptions() => new(Beta1, Beta2, Epsilon, WeightDecay, MaxGradNorm);

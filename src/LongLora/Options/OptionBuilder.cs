@@ -115,23 +115,43 @@ internal sealed class OptionBuilder<TPart>(
         Func<TPart, T> get,
         Func<TPart, T, TPart> set
     )
+        where T : struct, Enum =>
+        OptionalChoice<T>(name, group, effect, help, o => get(o), (o, v) => v is { } value ? set(o, value) : throw Refuse<T>(name, ""));
+
+    /// <summary>One of the values of an enumeration, or null for a default that depends on other options.</summary>
+    internal FineTuneOption OptionalChoice<T>(
+        string name,
+        string group,
+        OptionEffect effect,
+        string help,
+        Func<TPart, T?> get,
+        Func<TPart, T?, TPart> set
+    )
         where T : struct, Enum
     {
-        var values = Enum.GetValues<T>().ToDictionary(v => FineTuneOptionTable.ToKebabCase(v.ToString()));
+        var values = ListNames<T>();
         return Make(
             name,
             group,
             effect,
             string.Join('|', values.Keys),
             help,
-            o => FineTuneOptionTable.ToKebabCase(get(o).ToString()),
+            o => get(o) is { } value ? FineTuneOptionTable.ToKebabCase(value.ToString()) : null,
             (o, v) =>
-                values.TryGetValue(v, out var value)
-                    ? set(o, value)
-                    : throw new ConfigurationException(
-                        $"{name} is '{v}'; it must be one of {string.Join(", ", values.Keys)}.{NearestName.Hint(v, values.Keys)}"
-                    )
+                v.Length == 0 ? set(o, null)
+                : values.TryGetValue(v, out var value) ? set(o, value)
+                : throw Refuse<T>(name, v)
         );
+    }
+
+    private static Dictionary<string, T> ListNames<T>()
+        where T : struct, Enum => Enum.GetValues<T>().ToDictionary(v => FineTuneOptionTable.ToKebabCase(v.ToString()));
+
+    private static ConfigurationException Refuse<T>(string name, string value)
+        where T : struct, Enum
+    {
+        var names = ListNames<T>().Keys;
+        return new($"{name} is '{value}'; it must be one of {string.Join(", ", names)}.{NearestName.Hint(value, names)}");
     }
 
     private static int ParseWhole(string name, string text) =>

@@ -25,11 +25,18 @@ public sealed record RunOptions
     /// </summary>
     public bool CheckMemory { get; init; } = true;
 
+    /// <summary>
+    /// In a job of several ranks: seconds without progress after which a rank is taken for hung and the job is ended; four times the longest
+    /// piece of work so far if that is more. Default 8.
+    /// </summary>
+    public int RankTimeout { get; init; } = 8;
+
     /// <summary>Adds the problems of these options to a list.</summary>
     internal void Check(OptionProblems problems)
     {
         problems.Require(Output.Length > 0, "output is empty; give the run directory");
         problems.Require(SaveEvery >= 0, $"save-every is {SaveEvery}; it must be 0 (only at the end) or more");
+        problems.Require(RankTimeout is >= 1 and <= 86_400, $"rank-timeout is {RankTimeout}; it must be 1 to 86400 seconds");
         problems.Require(KeepCheckpoints >= 1, $"keep-checkpoints is {KeepCheckpoints}; it must be at least 1");
     }
 }

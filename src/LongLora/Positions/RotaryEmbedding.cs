@@ -49,41 +49,56 @@ internal sealed class RotaryEmbedding : IDisposable
     /// <summary>Number of positions.</summary>
     public long Length => _cos.size(-3);
 
-    /// <summary>Tables for the positions 0 to <paramref name="length"/> - 1.</summary>
+    /// <summary>Tables for <paramref name="length"/> positions from <paramref name="start"/> on.</summary>
     /// <param name="config">Rotary size, base and scaling.</param>
     /// <param name="length">Number of positions.</param>
     /// <param name="device">Where the tables live. They are always fp32.</param>
     /// <param name="textLength">
-    /// Length of the text, which dynamic and longrope scaling depend on; null for <paramref name="length"/>.
+    /// Length of the text, which dynamic and longrope scaling depend on; null for the number of positions up to the last one.
     /// </param>
-    public static RotaryEmbedding Create(ModelConfig config, int length, Device? device = null, int? textLength = null)
+    /// <param name="start">The first position.</param>
+    public static RotaryEmbedding Create(ModelConfig config, int length, Device? device = null, int? textLength = null, int start = 0)
     {
         if (length < 1)
             throw new ShapeException($"Cannot make positions for {length} tokens. At least one token is needed.");
-        var frequencies = RopeScaling.ComputeFrequencies(config, textLength ?? length);
-        var (cos, sin) = Tabulate(frequencies, length, device, null);
+        textLength ??= start + length;
+        var frequencies = RopeScaling.ComputeFrequencies(config, textLength.Value);
+        var (cos, sin) = Tabulate(frequencies, start, length, device, null);
         return new(cos, sin)
         {
             IsInterleaved = config.InterleavedRotation,
-            Local = config.LocalRope is null ? null : Create(RopeScaling.MakeLocal(config), length, device, textLength),
-            Queries = config.RopeScaling.QueryGrowth is { } growth ? MakeQueries(config, frequencies, length, device, growth) : null,
+            Local = config.LocalRope is null ? null : Create(RopeScaling.MakeLocal(config), length, device, textLength, start),
+            Queries = config.RopeScaling.QueryGrowth is { } growth ? MakeQueries(config, frequencies, start, length, device, growth) : null,
         };
     }
 
-    private static RotaryEmbedding MakeQueries(ModelConfig config, RopeFrequencies frequencies, int length, Device? device, double growth)
+    private static RotaryEmbedding MakeQueries(
+        ModelConfig config,
+        RopeFrequencies frequencies,
+        int start,
+        int length,
+        Device? device,
+        double growth
+    )
     {
         var context = RopeScaling.GetOriginalContext(config);
-        var (cos, sin) = Tabulate(frequencies, length, device, position => 1 + growth * Math.Log(1 + position / context));
+        var (cos, sin) = Tabulate(frequencies, start, length, device, position => 1 + growth * Math.Log(1 + position / context));
         return new(cos, sin) { IsInterleaved = config.InterleavedRotation };
     }
 
-    private static (Tensor Cos, Tensor Sin) Tabulate(RopeFrequencies frequencies, int length, Device? device, Func<int, double>? growth)
+    private static (Tensor Cos, Tensor Sin) Tabulate(
+        RopeFrequencies frequencies,
+        int start,
+        int length,
+        Device? device,
+        Func<int, double>? growth
+    )
     {
         using var scope = NewDisposeScope();
         var half = frequencies.Inverse.Length;
         Tensor cos = empty(length, 1, half),
             sin = empty(length, 1, half);
-        Fill(cos, sin, frequencies.Inverse, frequencies.AttentionFactor, length, growth);
+        Fill(cos, sin, frequencies, start, length, growth);
         return (cos.to(device ?? CPU).DetachFromDisposeScope(), sin.to(device ?? CPU).DetachFromDisposeScope());
     }
 
@@ -223,13 +238,14 @@ internal sealed class RotaryEmbedding : IDisposable
     }
 
     // Fills the tensors directly: for a million positions managed arrays would take as much memory again.
-    private static unsafe void Fill(Tensor cos, Tensor sin, double[] inverse, double factor, int length, Func<int, double>? growth)
+    private static unsafe void Fill(Tensor cos, Tensor sin, RopeFrequencies frequencies, int start, int length, Func<int, double>? growth)
     {
+        var (inverse, factor) = (frequencies.Inverse, frequencies.AttentionFactor);
         nint cosAt = NativeTensor.GetPointer(cos),
             sinAt = NativeTensor.GetPointer(sin);
-        Parallel.For(0, length, position =>
+        Parallel.For(start, start + length, position =>
         {
-            var (row, own) = ((long)position * inverse.Length, growth is null ? factor : factor * growth(position));
+            var (row, own) = ((long)(position - start) * inverse.Length, growth is null ? factor : factor * growth(position));
             for (var i = 0; i < inverse.Length; i++)
             {
                 var (s, c) = Math.SinCos(position * inverse[i]);

@@ -3,6 +3,7 @@ using LongLora.Adapters;
 using LongLora.Checkpoints;
 using LongLora.Configs;
 using LongLora.Data;
+using LongLora.Distributed;
 using LongLora.Options;
 using LongLora.Positions;
 using LongLora.Runtime;
@@ -12,7 +13,7 @@ namespace LongLora.Runs;
 
 /// <summary>
 /// The files of a run: <c>recipe.yaml</c>, <c>metrics.jsonl</c>, TensorBoard events, <c>checkpoints/step-N/</c>, and at the end
-/// <c>adapter/</c> or <c>model/</c>.
+/// <c>adapter/</c> or <c>model/</c>. In a job of several ranks only rank 0 touches them; every rank makes every call.
 /// </summary>
 internal sealed class RunDirectory : IDisposable
 {
@@ -36,17 +37,15 @@ internal sealed class RunDirectory : IDisposable
     private readonly string _checkpoints;
 
     private readonly Action<string> _tell;
-    private readonly RunLock _lock;
+    private readonly ICommunicator _ranks;
 
+    private RunLock? _lock;
     private string _fingerprint = "";
 
     private string Machine => ComputeProfile.Describe(_options.Machine.Device);
 
-    private RunDirectory(FineTuneOptions options, Action<string> tell)
-    {
-        (_options, _checkpoints, _tell) = (options, Path.Combine(options.Run.Output, "checkpoints"), tell);
-        _lock = RunLock.Take(options.Run.Output, tell);
-    }
+    private RunDirectory(FineTuneOptions options, ICommunicator ranks, Action<string> tell) =>
+        (_options, _checkpoints, _ranks, _tell) = (options, Path.Combine(options.Run.Output, "checkpoints"), ranks, tell);
 
     /// <summary>The folder with the trained adapter or model.</summary>
     public string ResultPath => Path.Combine(_options.Run.Output, _options.Method.Tuning == TuningMethod.Full ? "model" : "adapter");
@@ -59,8 +58,11 @@ internal sealed class RunDirectory : IDisposable
         if (_options.Model.FromScratch is not { } config)
             return _options.Model.Path;
         var path = Path.Combine(_options.Run.Output, "initial");
-        if (!Directory.Exists(path))
-            NewModel.Write(path, config, _options.Model.Tokenizer, _options.Model.Context, _options.Run.Seed);
+        _ranks.OnRoot("making a new model", () =>
+        {
+            if (!Directory.Exists(path))
+                NewModel.Write(path, config, _options.Model.Tokenizer, _options.Model.Context, _options.Run.Seed);
+        });
         return path;
     }
 
@@ -69,20 +71,28 @@ internal sealed class RunDirectory : IDisposable
     /// written.
     /// </summary>
     /// <param name="options">The options of this run.</param>
+    /// <param name="ranks">The ranks of the job.</param>
     /// <param name="tell">Told what the owner of the run should know, in sentences.</param>
     /// <exception cref="ConfigurationException">
     /// It cannot be written to, another process trains in it, or it holds another run and <see cref="RunOptions.Resume"/> is off.
     /// </exception>
-    public static RunDirectory Open(FineTuneOptions options, Action<string> tell)
+    public static RunDirectory Open(FineTuneOptions options, ICommunicator ranks, Action<string> tell)
     {
-        var output = options.Run.Output;
+        var run = new RunDirectory(options, ranks, tell);
+        ranks.OnRoot("opening the run directory", run.Take);
+        return run;
+    }
+
+    private void Take()
+    {
+        var output = _options.Run.Output;
         RunLock.RequireFree(output);
-        if (!options.Run.Resume && Directory.Exists(output) && !HoldsNothing(output))
+        if (!_options.Run.Resume && Directory.Exists(output) && !HoldsNothing(output))
             throw new ConfigurationException(
                 $"The output '{output}' is not empty. Set resume to continue the run in it, or choose another folder."
             );
         AtomicFile.Guard(output, () => AtomicFile.MakeFolder(output));
-        return new RunDirectory(options, tell);
+        _lock = RunLock.Take(output, _tell);
     }
 
     /// <summary>
@@ -108,21 +118,41 @@ internal sealed class RunDirectory : IDisposable
     )
     {
         _fingerprint = MakeFingerprint(_options, tokens, model);
-        var place = _options.Run.Resume ? Restore(optimizer, parameters, spikes) : null;
-        AtomicFile.WriteText(
-            Path.Combine(_options.Run.Output, "recipe.yaml"),
-            Recipe.Write(_options, $"{tokens.Count} tokens of data; {parameters.Count} trained weights; {Machine}")
-        );
+        RequireSameOnAllRanks();
+        var place = _ranks.OnRoot("restoring", () =>
+        {
+            var found = _options.Run.Resume ? Restore(optimizer, parameters, spikes) : null;
+            AtomicFile.WriteText(
+                Path.Combine(_options.Run.Output, "recipe.yaml"),
+                Recipe.Write(_options, $"{tokens.Count} tokens of data; {parameters.Count} trained weights; {Machine}")
+            );
+            return found;
+        });
+        TrainingState.Share(_ranks, optimizer, parameters, spikes);
+        RankFile.Write(_options.Run.Output, _ranks, _options.Machine.Device);
         return place;
     }
 
-    /// <summary>Saves a checkpoint, atomically, and removes all but the newest ones.</summary>
-    public void SaveCheckpoint(TrainingState state)
+    // The ranks of a machine can have another version of the program, the data or the model.
+    private void RequireSameOnAllRanks()
     {
-        var path = Path.Combine(_checkpoints, string.Create(CultureInfo.InvariantCulture, $"{StepPrefix}{state.Step:D6}"));
-        AtomicFile.WriteDirectory(path, folder => state.Save(folder, _fingerprint, Recipe.Version, Machine));
-        RemoveOld();
+        var mine = $"version: {Recipe.Version}\n{_fingerprint}";
+        var ofRoot = _ranks.BroadcastText(mine);
+        if (ofRoot != mine)
+            throw new ConfigurationException(
+                "This rank would train something else than rank 0. These differ: "
+                    + $"{string.Join("; ", mine.Split('\n').Except(ofRoot.Split('\n')))}. Give all machines the same program, model and "
+                    + "data."
+            );
     }
+
+    /// <summary>Saves a checkpoint, atomically, and removes all but the newest ones.</summary>
+    public void SaveCheckpoint(TrainingState state) => _ranks.OnRoot("saving", () =>
+        {
+            var path = Path.Combine(_checkpoints, string.Create(CultureInfo.InvariantCulture, $"{StepPrefix}{state.Step:D6}"));
+            AtomicFile.WriteDirectory(path, folder => state.Save(folder, _fingerprint, Recipe.Version, Machine));
+            RemoveOld();
+        });
 
     // Also when a run is resumed: it may have been killed between saving and removing.
     private void RemoveOld()
@@ -236,11 +266,23 @@ internal sealed class RunDirectory : IDisposable
     /// <summary>Writes every step to <c>metrics.jsonl</c> and the TensorBoard event file, and passes it on.</summary>
     /// <param name="next">Receives each step after the files are written.</param>
     /// <param name="resumedStep">Later lines of an interrupted run are removed.</param>
-    public IProgress<TrainingStep> Log(IProgress<TrainingStep>? next, long resumedStep) =>
-        new MetricsLog(_options.Run.Output, resumedStep, next, _tell);
+    /// <returns>Null on other ranks than 0: they have nobody to tell.</returns>
+    public IProgress<TrainingStep>? Log(IProgress<TrainingStep>? next, long resumedStep)
+    {
+        MetricsLog? log = null;
+        _ranks.OnRoot("opening the log", () =>
+        {
+            log = new MetricsLog(_options.Run.Output, resumedStep, next, _tell);
+        });
+        return log;
+    }
+
+    /// <summary>Writes the result.</summary>
+    /// <param name="write">Writes to <see cref="ResultPath"/>; the trained weights are the same on all ranks.</param>
+    public void WriteResult(Action<string> write) => _ranks.OnRoot("writing the result", () => write(ResultPath));
 
     /// <summary>Gives the directory free for other processes.</summary>
-    public void Dispose() => _lock.Dispose();
+    public void Dispose() => _lock?.Dispose();
 
     private IEnumerable<(int Step, string Path)> ListCheckpoints() =>
         !Directory.Exists(_checkpoints)
@@ -258,6 +300,8 @@ internal sealed class RunDirectory : IDisposable
             .Where(o => !s_younger.Contains(o.Name) || o.Format(options) != o.Format(FineTuneOptionTable.Defaults))
             // The number of steps affects a step only through the schedule.
             .Where(o => o.Name != "steps" || options.Optimizer.Schedule != ScheduleKind.ConstantWithWarmup)
+            // What is meant counts, and earlier versions did not write it down.
+            .Where(o => o.Name != "reduction" || options.AddsExactly != (options.Method.Tuning != TuningMethod.Full))
             .Select(o => $"{o.Name}: {o.Format(options)}");
 
     // In earlier versions auto was linear for models without a kind of their own: such a run cannot go on with other positions.

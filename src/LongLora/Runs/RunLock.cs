@@ -6,7 +6,8 @@ namespace LongLora.Runs;
 
 /// <summary>
 /// Keeps a second process out of a run directory: <c>run.lock</c> says who trains in it. It goes with the run. One that a killed process of
-/// this machine left is taken over; of another machine nothing can be known, so its lock is respected.
+/// this machine, or an earlier start of the same Slurm job, left is taken over; of another machine nothing else can be known, so its lock is
+/// respected.
 /// </summary>
 internal sealed class RunLock : IDisposable
 {
@@ -156,13 +157,26 @@ internal sealed class RunLock : IDisposable
     /// <param name="Host">Its machine.</param>
     /// <param name="Pid">Its number there.</param>
     /// <param name="Started">When the run began.</param>
+    /// <param name="Job">Its Slurm job, which stays the same when it is started again on other machines; null for none.</param>
+    /// <param name="Restarts">How often the job had been started again.</param>
     /// <param name="Process">When the process began, as exactly as the system says; tells it from a later one of the same number.</param>
-    private sealed record Owner(string Host, int Pid, DateTime Started, string Process)
+    private sealed record Owner(string Host, int Pid, DateTime Started, string? Job, int Restarts, string Process)
     {
         public static Owner Current =>
-            new(Environment.MachineName, Environment.ProcessId, DateTime.UtcNow, FindStart(Environment.ProcessId) ?? "");
+            new(
+                Environment.MachineName,
+                Environment.ProcessId,
+                DateTime.UtcNow,
+                Environment.GetEnvironmentVariable("SLURM_JOB_ID"),
+                int.TryParse(Environment.GetEnvironmentVariable("SLURM_RESTART_COUNT"), CultureInfo.InvariantCulture, out var n) ? n : 0,
+                FindStart(Environment.ProcessId) ?? ""
+            );
 
-        public bool IsGone() => Host == Environment.MachineName && FindStart(Pid) != Process;
+        // Slurm starts a job again only after it has ended.
+        public bool IsGone() =>
+            Host == Environment.MachineName
+                ? FindStart(Pid) != Process
+                : Job is { Length: > 0 } && Job == Current.Job && Restarts < Current.Restarts;
 
         public ConfigurationException Refuse(string folder, string path) =>
             new(

@@ -1,5 +1,6 @@
 using LongLora.Configs;
 using LongLora.Data;
+using LongLora.Distributed;
 using LongLora.Loading;
 using LongLora.Options;
 using LongLora.Runtime;
@@ -41,6 +42,7 @@ internal sealed class TrainingData : IDisposable
     /// <param name="model">The model to train. It needs a tokenizer, except for token <c>.bin</c> data.</param>
     /// <param name="readers">Readers for further file types; null for none.</param>
     /// <param name="tell">Told of a damaged token cache; null if nobody wants to know.</param>
+    /// <param name="ranks">The ranks that read the same data; null for one process.</param>
     /// <param name="cancellation">Checked once per document.</param>
     /// <exception cref="LongLoraException">A file cannot be read, or the options do not match it.</exception>
     public static TrainingData Open(
@@ -48,7 +50,48 @@ internal sealed class TrainingData : IDisposable
         ModelSource model,
         IReadOnlyList<IDocumentReader>? readers = null,
         Action<string>? tell = null,
+        ICommunicator? ranks = null,
         CancellationToken cancellation = default
+    ) =>
+        ranks is not { Size: > 1 }
+            ? Read(options, model, readers, tell, cancellation)
+            : Share(options, ranks, shared => Read(shared, model, readers, tell, cancellation));
+
+    // One rank of each machine makes the tokens, and the others map its file.
+    private static TrainingData Share(FineTuneOptions options, ICommunicator ranks, Func<FineTuneOptions, TrainingData> read)
+    {
+        var isKept = options.Data.TokenCache.Length > 0;
+        var folder = isKept
+            ? options.Data.TokenCache
+            // Machines can share their temporary folder too.
+            : Path.Combine(Path.GetTempPath(), $"longlora-{ranks.BroadcastText($"{Guid.NewGuid():N}")}-{ranks.Hosts[ranks.Rank]}");
+        var shared = options with { Data = options.Data with { TokenCache = folder } };
+        TrainingData? data = null;
+        try
+        {
+            ranks.OnEachMachine("reading the data", () => data = read(shared));
+            ranks.OnAll("opening the token file", () => data ??= read(shared));
+            return data!;
+        }
+        catch
+        {
+            data?.Dispose();
+            throw;
+        }
+        finally
+        {
+            // A file that is mapped stays there for those who have it.
+            if (!isKept && ranks.LocalRank == 0 && Directory.Exists(folder))
+                Directory.Delete(folder, recursive: true);
+        }
+    }
+
+    private static TrainingData Read(
+        FineTuneOptions options,
+        ModelSource model,
+        IReadOnlyList<IDocumentReader>? readers,
+        Action<string>? tell,
+        CancellationToken cancellation
     )
     {
         var sources = Sources(model, options.Data, options.Model.Context, readers);

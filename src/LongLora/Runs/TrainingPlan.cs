@@ -1,3 +1,4 @@
+using LongLora.Adapters;
 using LongLora.Attention;
 using LongLora.Checkpoints;
 using LongLora.Configs;
@@ -43,6 +44,9 @@ public sealed record TrainingPlan(
     private long Needed => Memory.Peak - (IsMapped ? Memory.Weights : 0);
 
     private bool IsMapped { get; init; }
+
+    /// <summary>How each text is divided among ranks, and what these send each other; null if one rank has it all.</summary>
+    internal TextDivision? Division { get; init; }
 
     /// <summary>Whether the run computes on CUDA.</summary>
     public bool OnCuda { get; init; }
@@ -131,8 +135,16 @@ public sealed record TrainingPlan(
 
     /// <summary>Checks that the run fits on this machine.</summary>
     /// <exception cref="ConfigurationException">It does not fit; the message says what would help.</exception>
-    public void RequireFit()
+    public void RequireFit() => RequireFit(1);
+
+    /// <summary>Checks that the ranks of this machine fit on it together. On CUDA each has a device of its own.</summary>
+    internal void RequireFit(int localRanks)
     {
+        if (localRanks > 1 && !OnCuda && Available is { } all && Needed * localRanks > all && Needed <= all)
+            throw new ConfigurationException(
+                $"The {localRanks} ranks on this machine need about {FormatSize(Needed)} each at their peak, but it has {FormatSize(all)}. "
+                    + $"Start fewer ranks on it. {Remedies} {Anyway}"
+            );
         if (FitsDevice)
         {
             var scratch = Path.GetTempPath();
@@ -209,10 +221,12 @@ public sealed record TrainingPlan(
             Tuning = method.MakeAdapterOptions(),
             BatchSize = batchSize,
             BlocksPerSegment = machine.BlocksPerSegment,
+            SequenceParallel = machine.SequenceParallel,
             Quantization = machine.Quantization,
             StoredType = stored,
             Cuda = Devices.ParseName(machine.Device).Type == DeviceType.CUDA,
             CudaCompute = machine.CudaCompute,
+            AddsExactly = method.Tuning != TuningMethod.Full,
         };
 
     private static TrainingPlan Make(
@@ -230,6 +244,7 @@ public sealed record TrainingPlan(
         available ??= MemoryMeter.GetAvailableBytes(device, index);
         hostAvailable = cuda ? hostAvailable ?? MemoryMeter.GetAvailableBytes(DeviceType.CPU, 0) : null;
         using var model = ModelLoader.Describe(config);
+        TextRanks.Check(model, method.MakeAttention(context), context, machine.SequenceParallel);
         (StepMemory Memory, ActivationOffload Offload) At(int length)
         {
             var attention = method.MakeAttention(length);
@@ -261,6 +276,7 @@ public sealed record TrainingPlan(
         {
             IsMapped = !needsWeights,
             OnCuda = cuda,
+            Division = machine.SequenceParallel == 1 ? null : TextDivision.Make(config, method.MakeAttention(context), context, memory),
             HostAvailable = offload == ActivationOffload.Host ? hostAvailable : null,
         };
     }

@@ -94,6 +94,7 @@ internal static class Checksums
             {
                 using var stream = new FileStream(path, FileMode.Open, FileAccess.Read, FileShare.Read | FileShare.Delete, 0);
                 hash.Append(stream);
+                Liveness.Tick();
             }
             catch (Exception e) when (e is IOException or UnauthorizedAccessException)
             {

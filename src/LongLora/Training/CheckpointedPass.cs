@@ -107,6 +107,7 @@ public sealed class CheckpointedPass(
         kept.Push(output);
         if (logSumExp is not null)
             kept.Push(logSumExp);
+        Liveness.Tick();
     }
 
     private void BackwardBlock(Tensor gradient, int block, ForwardContext context, ActivationStore kept)
@@ -116,6 +117,7 @@ public sealed class CheckpointedPass(
         var logSumExp = keepsTwo ? kept.Pop() : null;
         var output = kept.Pop();
         BlockPass.Backward(model.Blocks[block], kept.Pop(), new AttentionResult(output, logSumExp), gradient, context, _workspace);
+        Liveness.Tick();
     }
 
     private long CountKeptBytes(long tokens)

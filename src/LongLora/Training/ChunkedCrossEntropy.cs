@@ -46,6 +46,7 @@ internal static class ChunkedCrossEntropy
                 lossSum
             );
             HostMemory.TrimIfGrown();
+            Liveness.Tick();
         }
         return lossSum.MoveToOuterDisposeScope();
     }

@@ -17,7 +17,7 @@ namespace LongLora.Training;
 /// <param name="Weights">All weights as stored, or quantized. On the CPU they are pages of the mapped files.</param>
 /// <param name="Trained">fp32 values of what is trained.</param>
 /// <param name="Gradients">fp32.</param>
-/// <param name="Optimizer">AdamW's two moments, fp32.</param>
+/// <param name="Optimizer">AdamW's two moments, fp32, and the exact sum of gradients, int64.</param>
 /// <param name="Checkpoints">
 /// What the forward pass keeps for the backward pass; if it is offloaded, only the part in use.
 /// </param>
@@ -90,21 +90,29 @@ public sealed record StepMemory(
     internal static StepMemory Count(CausalLanguageModel model, IAttention attention, int length, StepMemoryOptions options)
     {
         var config = model.Config;
-        long tokens = (long)options.BatchSize * length,
+        var plan =
+            options.SequenceParallel == 1
+                ? null
+                : SequencePlan.Make(attention, [.. Enumerable.Repeat(new[] { length }, options.BatchSize)], options.SequenceParallel);
+        long tokens = plan?.Longest ?? (long)options.BatchSize * length,
             size = options is { Cuda: true, CudaCompute: CudaCompute.Bf16 } ? 2 : 4,
             width = config.HiddenSize;
         var (weights, trained) = CountWeights(model, options);
         var (kept, offloaded) = CountKept(config, tokens, size, options);
-        var hidden = tokens * width * size + tokens * IdBytes + (long)length * config.HeadSize * 4 + CountSide(config, tokens, size);
+        var hidden =
+            tokens * width * size
+            + (long)options.BatchSize * length * IdBytes
+            + Math.Min(length, tokens) * config.HeadSize * 4
+            + CountSide(config, tokens, size);
         var counted = new StepMemory(
             options.Cuda ? CudaRuntime : CpuRuntime,
             weights,
             trained,
             trained,
-            2 * trained,
+            (options.AddsExactly ? 4 : 2) * trained,
             kept,
             hidden,
-            CountAttention(model, attention, length, size, options),
+            CountAttention(model, attention, length, plan, size, options),
             CountLoss(model, tokens, size, options),
             CountWorkspace(model, tokens, size, options),
             offloaded
@@ -176,24 +184,54 @@ public sealed record StepMemory(
         return 2 * tokens * size * (inputs + shared.Sum(l => 2L * l.KeyValueHeadCount * l.HeadSize));
     }
 
-    private static long CountAttention(CausalLanguageModel model, IAttention attention, int length, long size, StepMemoryOptions options)
+    private static long CountAttention(
+        CausalLanguageModel model,
+        IAttention attention,
+        int length,
+        SequencePlan? plan,
+        long size,
+        StepMemoryOptions options
+    )
     {
         var config = model.Config;
-        long tokens = (long)options.BatchSize * length,
+        long whole = (long)options.BatchSize * length,
+            tokens = plan?.Longest ?? whole,
             all = (long)config.HeadCount * config.HeadSize;
         var groups = model.Blocks[0].HeadGroups;
-        var part = (double)BlockPass.CountGroupsAtOnce(tokens, all, groups, options.Cuda) / groups;
+        var atOnce = BlockPass.CountGroupsAtOnce(
+            plan is null ? whole : TextRanks.CountTokensForHeads(plan, options.Cuda),
+            all,
+            groups,
+            options.Cuda
+        );
+        var part = (double)atOnce / groups;
         long queries = (long)(tokens * all * part) * size,
             keys = (long)(tokens * config.KeyValueHeadCount * config.HeadSize * part) * size;
         var longest = attention.MakePattern(length) is var pattern ? pattern.Lower.Concat(pattern.Upper).Max(r => r.Length) : 0;
         // Of one call at a time, of whole stretches: an output, or three gradients. On CUDA the output once more, its gradient in order,
         // and the kernel's sums in fp32.
         var (kernel, results) = (
-            Math.Max(PatternAttention.MaxKernelElements(options.Cuda) * size, (long)((double)longest / length * queries)),
+            Math.Max(
+                PatternAttention.MaxKernelElements(options.Cuda) * size,
+                (long)((double)longest / (plan?.Longest ?? length) * queries)
+            ),
             options.Cuda ? 7 : 3
         );
         var normed = tokens * config.HiddenSize * size * (model.Blocks[0].IsParallel ? 2 : 1);
-        return normed + 3 * queries + 4 * keys + results * Math.Min(kernel, queries);
+        return normed + 3 * queries + 4 * keys + results * Math.Min(kernel, queries) + CountBorders(config, plan, part, size);
+    }
+
+    // What two borders take in the backward pass for the heads that are processed at once: tensors that are sent or awaited, and the
+    // divided group as a whole with its gradients, which the kernel gives once more.
+    private static long CountBorders(ModelConfig config, SequencePlan? plan, double part, long size)
+    {
+        if (plan is null)
+            return 0;
+        long divided = Enumerable.Range(1, plan.Ranks - 1).SelectMany(plan.FindDivided).Select(g => g.Groups.End).DefaultIfEmpty().Max();
+        var heads = part * config.HeadSize / 2; // of one half
+        double queries = heads * config.HeadCount * size,
+            keys = heads * config.KeyValueHeadCount * size;
+        return (long)(divided * (2 * (4 * queries + 4 * keys) + 3 * queries + 2 * keys + 2 * (queries + 2 * keys)));
     }
 
     private static long CountLoss(CausalLanguageModel model, long tokens, long size, StepMemoryOptions options)

@@ -16,6 +16,9 @@ internal sealed record StepMemoryOptions
     /// <summary>B, sequences in a forward pass. Default 1.</summary>
     public int BatchSize { get; init; } = 1;
 
+    /// <summary>P, ranks among which the sequences are divided; what is counted is the rank with the most tokens. Default 1.</summary>
+    public int SequenceParallel { get; init; } = 1;
+
     /// <summary>As given to <see cref="CheckpointedPass"/>. Default 1.</summary>
     public int BlocksPerSegment { get; init; } = 1;
 
@@ -35,6 +38,9 @@ internal sealed record StepMemoryOptions
 
     /// <summary>Whether weights are expanded when the model is opened, so they are not pages of a file. Default false.</summary>
     public bool IsWidened { get; init; }
+
+    /// <summary>Whether gradients are added as whole numbers of 8 bytes. Default false.</summary>
+    public bool AddsExactly { get; init; }
 
     /// <summary>Whether the model computes on CUDA. Default false: on the CPU, in fp32.</summary>
     public bool Cuda { get; init; }

@@ -15,6 +15,8 @@ namespace LongLora.Training;
 /// </summary>
 public sealed class Trainer : IDisposable
 {
+    private static readonly TimeSpan s_longestFirstStep = TimeSpan.FromMinutes(10);
+
     private readonly CausalLanguageModel _model;
     private readonly ParameterBuffer _parameters;
     private readonly AdamW _optimizer;
@@ -23,9 +25,15 @@ public sealed class Trainer : IDisposable
     private readonly CheckpointedPass _pass;
     private readonly TrainerOptions _options;
     private readonly PositionTables _positions;
+    private readonly long _firstStep;
+
+    private readonly Lazy<ExactSum> _exact;
 
     // Why training cannot go on. What became of the last complete step is added to it when that is known.
     private DataException? _divergence;
+
+    // What all ranks throw at the same place, so that they can still save together.
+    private Exception? _common;
 
     /// <summary>Combines the parts of a training run.</summary>
     /// <param name="model">The model with its adapters attached.</param>
@@ -47,13 +55,20 @@ public sealed class Trainer : IDisposable
     {
         (_model, _parameters, _optimizer, _schedule) = (model, parameters, optimizer, schedule);
         (_attention, _pass, _options, _positions) = (attention, pass, options, new PositionTables(model));
+        _firstStep = optimizer.Steps;
+        _exact = new(() => new ExactSum(parameters.Gradients));
     }
 
+    /// <summary>The ranks that train together. Default one process.</summary>
+    internal TrainingRanks Ranks { get; init; } = TrainingRanks.One;
+
     /// <summary>
-    /// The processes that train together. Each process takes every <see cref="ICommunicator.Size"/>-th micro-batch of a step; targets,
-    /// losses and gradients are summed over all processes, in this order.
+    /// Whether the gradients of micro-batches are added as whole numbers, so that the sum does not depend on the ranks. Default true.
     /// </summary>
-    internal ICommunicator Communicator { get; init; } = SingleProcess.Instance;
+    internal bool IsExact { get; init; } = true;
+
+    /// <summary>The ranks that share this rank's texts; null if it has whole ones.</summary>
+    internal TextRanks? Texts { get; init; }
 
     /// <summary>Decides which steps are skipped.</summary>
     internal SpikeGuard Spikes { get; init; } = new(0);
@@ -94,13 +109,12 @@ public sealed class Trainer : IDisposable
                 var watch = Stopwatch.StartNew();
                 var batches = Draw(sampler);
                 var learningRate = _options.LearningRate * _schedule.GetFactor(_optimizer.Steps);
-                var mine = batches.Where((_, i) => i % Communicator.Size == Communicator.Rank).ToList();
                 var skipped = _optimizer.Skipped;
-                var result = Step(mine, learningRate, cancellation) ?? throw new OperationCanceledException(cancellation);
+                var result = Step(batches, learningRate, cancellation) ?? throw Together(new OperationCanceledException(cancellation));
                 HostMemory.TrimAfterStep();
                 var step = (int)_optimizer.Steps;
-                var tokens = batches.Sum(b => (long)b.BatchSize * b.Length);
-                sampler.State = sampler.State with { Tokens = sampler.State.Tokens + tokens };
+                sampler.State = sampler.State with { Tokens = sampler.State.Tokens + result.Tokens };
+                var memory = Ranks.Max(MemoryMeter.GetCurrentBytes(_model.Device), MemoryMeter.GetPeakBytes(_model.Device));
                 progress?.Report(
                     new TrainingStep
                     {
@@ -111,10 +125,10 @@ public sealed class Trainer : IDisposable
                         GradientNorm = result.GradientNorm,
                         IsSkipped = _optimizer.Skipped > skipped,
                         Tokens = sampler.State.Tokens,
-                        TokensPerSecond = tokens / watch.Elapsed.TotalSeconds,
+                        TokensPerSecond = result.Tokens / watch.Elapsed.TotalSeconds,
                         Elapsed = clock.Elapsed,
-                        MemoryBytes = MemoryMeter.GetCurrentBytes(_model.Device),
-                        PeakMemoryBytes = MemoryMeter.GetPeakBytes(_model.Device),
+                        MemoryBytes = memory[0],
+                        PeakMemoryBytes = memory[1],
                     }
                 );
                 if (step == _options.Steps || (_options.SaveEvery > 0 && step % _options.SaveEvery == 0))
@@ -123,6 +137,9 @@ public sealed class Trainer : IDisposable
         }
         catch (Exception e)
         {
+            // What happened to one rank alone ends the job: the others do not come here.
+            if (e != _common && Ranks.Communicator.Size > 1)
+                throw;
             // Whatever happened, the last complete step is not lost. An unfinished step returns its batches.
             if (_optimizer.Steps == done)
                 sampler.State = place;
@@ -151,36 +168,58 @@ public sealed class Trainer : IDisposable
 
     /// <summary>One optimizer step over the sum of some micro-batches.</summary>
     /// <param name="batches">
-    /// The micro-batches of this process; the loss is the mean over all targets of all processes together.
+    /// The micro-batches of this rank in order: the loss is the mean over all targets of all ranks together.
     /// </param>
     /// <param name="learningRate">Learning rate of this step.</param>
-    /// <param name="cancellation">Checked once per micro-batch.</param>
-    /// <returns>Mean loss in nats per token and gradient norm before clipping, or null if cancelled: then nothing has changed.</returns>
-    internal (double Loss, double GradientNorm)? Step(
-        IReadOnlyList<Batch> batches,
-        double learningRate,
-        CancellationToken cancellation = default
-    )
+    /// <param name="cancellation">Checked once per micro-batch; if any rank is canceled, all stop after the same one.</param>
+    /// <returns>Loss, gradient norm and tokens, or null if canceled: then nothing has changed.</returns>
+    internal StepOutcome? Step(IReadOnlyList<Batch> batches, double learningRate, CancellationToken cancellation = default)
     {
         using var scope = NewDisposeScope();
+        using var phase = _optimizer.Steps == _firstStep ? Ranks.Communicator.Phase("taking the first step", s_longestFirstStep) : null;
+        using var lesson = Liveness.Learn();
         var prepared = batches.Select(batch => new TrainingBatch(batch)).ToList();
-        var count = SumOverRanks(prepared.Sum(batch => batch.CountTargets()));
-        if (count == 0)
-            throw new DataException($"None of the {batches.Count} batches has a token to learn because every label is masked.");
-        var lossSum = 0.0;
-        foreach (var batch in prepared)
+        var counts = Ranks.Sum(prepared.Sum(b => b.CountTargets()), batches.Sum(b => (long)b.BatchSize * b.Length), batches.Count);
+        var (targets, tokens, microBatches) = (counts[0], counts[1], (int)counts[2]);
+        if (targets == 0)
+            throw Together(new DataException($"None of the {microBatches} batches has a token to learn because every label is masked."));
+        // The loss of each part of each micro-batch, and how many ranks cannot add their gradients.
+        var sums = new double[microBatches * Ranks.Parts + 1];
+        for (var round = 0; round * Ranks.DataCount < microBatches; round++)
         {
-            if (cancellation.IsCancellationRequested)
+            if (Ranks.Communicator.IsAny(cancellation.IsCancellationRequested))
             {
-                _parameters.ClearGradients();
+                ForgetGradients();
                 return null;
             }
-            lossSum += AddGradients(batch, 1.0 / count);
+            if (round < prepared.Count)
+                AddMicroBatch(prepared[round], round * Ranks.DataCount + Ranks.DataRank, targets, sums);
         }
-        lossSum = SumOverRanks(lossSum);
-        Communicator.AllReduce(_parameters.Gradients);
-        if (!double.IsFinite(lossSum))
-            throw AbandonStep($"the loss is {lossSum}");
+        return Finish(Ranks.Sum(sums), targets, tokens, learningRate);
+    }
+
+    private void AddMicroBatch(TrainingBatch batch, int number, long targets, double[] sums)
+    {
+        sums[number * Ranks.Parts + Ranks.Part] = AddGradients(batch, 1.0 / targets);
+        if (IsExact && !_exact.Value.Add(_parameters.Gradients, ExactSum.Limit(sums.Length - 1)))
+            sums[^1]++;
+    }
+
+    // Adds up what the ranks have found, in the same order on all of them, and steps.
+    private StepOutcome Finish(double[] sums, long targets, long tokens, double learningRate)
+    {
+        var loss = sums.SkipLast(1).Sum();
+        if (!double.IsFinite(loss))
+            throw AbandonStep($"the loss is {loss}");
+        if (sums[^1] > 0)
+            throw AbandonStep($"a gradient is not finite, or is not below {ExactSum.Limit(1):0} in all");
+        if (IsExact)
+        {
+            Ranks.Communicator.AllReduce(_exact.Value.Total, Reduction.Sum).Wait();
+            _exact.Value.MoveTo(_parameters.Gradients);
+        }
+        else
+            Ranks.Communicator.AllReduce(_parameters.Gradients, Reduction.Sum).Wait();
         var norm = _parameters.ComputeGradientNorm();
         if (!double.IsFinite(norm))
             throw AbandonStep($"the gradient norm is {norm}");
@@ -188,22 +227,22 @@ public sealed class Trainer : IDisposable
             _optimizer.Skip();
         else
             _optimizer.Step(learningRate, norm);
-        return (lossSum / count, norm);
+        return new(loss / targets, norm) { Tokens = tokens };
     }
 
     /// <summary>Everything that a resumed run needs to continue as if it had not been interrupted.</summary>
     internal TrainingState CaptureState(BatchSampler sampler) => new(_optimizer, _parameters, sampler.State) { Spikes = Spikes };
 
-    // The micro-batches of the next step.
+    // This rank's micro-batches of the next step.
     private List<Batch> Draw(BatchSampler sampler)
     {
         var first = _optimizer.Steps * _options.GradientAccumulation;
         var window = RopeScaling.GetOriginalContext(_model.Config);
         return
         [
-            .. Enumerable
-                .Range(0, _options.GradientAccumulation)
-                .Select(i => TrainingBatch.Shorten(sampler.Next(), first + i, _options.ShortShare, window)),
+            .. sampler
+                .Take(_options.GradientAccumulation, Ranks.Has)
+                .Select(b => TrainingBatch.Shorten(b.Batch, first + b.Number, _options.ShortShare, window)),
         ];
     }
 
@@ -211,27 +250,42 @@ public sealed class Trainer : IDisposable
     private double AddGradients(TrainingBatch batch, double scale)
     {
         using var scope = NewDisposeScope();
-        var (ids, targets) = (batch.MakeIds(_model.Device), batch.MakeTargets(_model.Device));
-        using var positions = batch.ChoosePositions(_positions, _model.Device);
-        return _pass.ForwardBackward(ids, targets, new ForwardContext(_attention, positions, batch.DocumentLengths), scale).item<double>();
-    }
-
-    private T SumOverRanks<T>(T value)
-        where T : unmanaged
-    {
-        using var sum = from_array(new[] { value });
-        Communicator.AllReduce(sum);
-        return sum.data<T>()[0];
+        var part = Texts?.Divide(batch, _model.Device);
+        if (part?.Tokens.Length == 0)
+            return 0;
+        var (ids, targets) = (batch.MakeIds(_model.Device, part?.Tokens), batch.MakeTargets(_model.Device, part?.Tokens));
+        using var positions = batch.ChoosePositions(_positions, _model.Device, part?.Tokens);
+        var context = part?.MakeContext(positions) ?? new ForwardContext(_attention, positions, batch.DocumentLengths);
+        return _pass.ForwardBackward(ids, targets, context, scale).item<double>();
     }
 
     private DataException AbandonStep(string what)
     {
-        _parameters.ClearGradients();
+        ForgetGradients();
         return Diverge($"Training diverged at step {_optimizer.Steps + 1}: {what}.");
     }
 
-    private DataException Diverge(string why) => _divergence = new DataException(why);
+    private DataException Diverge(string why) => _divergence = Together(new DataException(why));
+
+    private T Together<T>(T error)
+        where T : Exception
+    {
+        _common = error;
+        return error;
+    }
+
+    private void ForgetGradients()
+    {
+        _parameters.ClearGradients();
+        if (_exact.IsValueCreated)
+            _exact.Value.Clear();
+    }
 
     /// <inheritdoc/>
-    public void Dispose() => _positions.Dispose();
+    public void Dispose()
+    {
+        _positions.Dispose();
+        if (_exact.IsValueCreated)
+            _exact.Value.Dispose();
+    }
 }

@@ -2,6 +2,7 @@ using System.Globalization;
 using System.Text.Json;
 using LongLora.Checkpoints;
 using LongLora.Data;
+using LongLora.Distributed;
 using LongLora.Runtime;
 using static TorchSharp.torch;
 
@@ -81,6 +82,20 @@ public sealed class TrainingState(AdamW optimizer, ParameterBuffer parameters, B
         using var saved = SavedTrainingState.Open(folder);
         saved.Restore(optimizer, parameters, fingerprint);
         return saved.Place;
+    }
+
+    /// <summary>Gives all ranks the weights, moments, steps and latest norms of rank 0.</summary>
+    internal static void Share(ICommunicator ranks, AdamW optimizer, ParameterBuffer parameters, SpikeGuard? spikes)
+    {
+        if (ranks.Size == 1)
+            return;
+        using var steps = tensor(new[] { optimizer.Steps, optimizer.Skipped });
+        Tensor[] shared = [steps, parameters.Values.detach(), optimizer.FirstMoment, optimizer.SecondMoment];
+        foreach (var one in shared)
+            ranks.Broadcast(one, 0).Wait();
+        shared[1].Dispose();
+        (optimizer.Steps, optimizer.Skipped) = (steps.data<long>()[0], steps.data<long>()[1]);
+        spikes?.TryRestore(ranks.BroadcastText(spikes.Save()));
     }
 
     /// <summary>How many numbers of the weights and moments are infinite or NaN.</summary>

@@ -42,7 +42,7 @@ public class AttentionTests
         return scores.softmax(-1).matmul(values);
     }
 
-    private static IAttention Create(string kind, int group) =>
+    internal static IAttention Create(string kind, int group) =>
         kind switch
         {
             "full" => new FullAttention(),

@@ -26,6 +26,8 @@ public class OptionEffectTests
                 "device",
                 "blocks-per-segment",
                 "activation-offload",
+                "sequence-parallel",
+                "rank-timeout",
                 "check-memory",
             ],
             [OptionEffect.Tokens] = ["task"],
@@ -60,6 +62,7 @@ public class OptionEffectTests
                 "beta2",
                 "epsilon",
                 "max-grad-norm",
+                "reduction",
                 "seed",
                 "shuffle",
                 "keep-documents-apart",
@@ -141,6 +144,23 @@ public class OptionEffectTests
         );
     }
 
+    // Runs of earlier versions did not know it, and its default is what they are closest to.
+    [Theory]
+    [InlineData("", null)]
+    [InlineData(", reduction: exact", null)]
+    [InlineData(", reduction: fast", "reduction: fast")]
+    [InlineData(", tuning: full", null)]
+    [InlineData(", tuning: full, reduction: fast", null)]
+    [InlineData(", tuning: full, reduction: exact", "reduction: exact")]
+    public void Fingerprint_has_the_reduction_where_it_is_not_the_default(string more, string? expected)
+    {
+        var options = Recipe.Parse($"{{model: m, data: [d], context: 4096, output: o{more}}}", "test", FineTuneOptionTable.Defaults);
+        Assert.Equal(
+            expected,
+            RunDirectory.DescribeOptions(options).SingleOrDefault(l => l.StartsWith("reduction", StringComparison.Ordinal))
+        );
+    }
+
     [Fact]
     public void Options_in_the_key_of_cached_tokens_are_those_of_the_task()
     {
@@ -170,6 +190,7 @@ public class OptionEffectTests
                 "token-cache",
                 "save-every",
                 "keep-checkpoints",
+                "rank-timeout",
                 "check-memory",
             ],
             FineTuneOptionTable.All.Where(o => o.Part is OptionPart.Data or OptionPart.Run).Select(o => o.Name)

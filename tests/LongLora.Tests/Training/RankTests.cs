@@ -2,22 +2,35 @@ using LongLora.Adapters;
 using LongLora.Attention;
 using LongLora.Data;
 using LongLora.Distributed;
+using LongLora.Runtime;
 using LongLora.Tests.Models;
 using LongLora.Training;
 using static TorchSharp.torch;
 
 namespace LongLora.Tests.Training;
 
-/// <summary>Two ranks, each a thread with a model of its own, against one process.</summary>
+/// <summary>Several ranks, each a thread with a model of its own, against one process.</summary>
 public class RankTests
 {
     private const int Steps = 3,
-        Accumulation = 3; // no multiple of the ranks
+        Accumulation = 6;
 
-    private sealed record Outcome(IReadOnlyList<TrainingStep> Log, Tensor Gradients, long TrainedWeights, BatchSamplerState Place);
+    private sealed record Outcome(
+        IReadOnlyList<TrainingStep> Log,
+        Tensor Gradients,
+        Tensor Weights,
+        BatchSamplerState Place,
+        IReadOnlyList<long> Saved,
+        Exception? Error
+    );
 
     // Gradients of the last step: the first moment is nothing else where it forgets at once.
-    private static Outcome Train(ICommunicator communicator)
+    private static Outcome Train(
+        ICommunicator communicator,
+        bool isExact = true,
+        double weight = 0,
+        Func<int, CancellationToken>? cancel = null
+    )
     {
         using var model = LlamaGoldenTests.LoadTiny();
         using var set = AdapterSet.Attach(model, new AdapterOptions(), 3);
@@ -36,80 +49,88 @@ public class RankTests
             new TrainerOptions(Steps, Accumulation, 1e-3, 0)
         )
         {
-            Communicator = communicator,
+            Ranks = new TrainingRanks(communicator),
+            IsExact = isExact,
         };
+        if (weight != 0 && communicator.Rank == 1)
+            parameters.Values.detach().fill_(Scalars.Of(weight)); // on one rank only
         var log = new Log();
-        trainer.Run(sampler, _ => { }, log);
-        return new(log.Steps, optimizer.FirstMoment.clone().DetachFromDisposeScope(), parameters.Count, sampler.State);
+        var saved = new List<long>();
+        var error = Record.Exception(() =>
+            trainer.Run(sampler, state => saved.Add(state.Step), log, cancel?.Invoke(communicator.Rank) ?? default)
+        );
+        return new(
+            log.Steps,
+            optimizer.FirstMoment.clone().DetachFromDisposeScope(),
+            parameters.Values.detach().clone().DetachFromDisposeScope(),
+            sampler.State,
+            saved,
+            error
+        );
     }
 
-    [Fact]
-    public async Task Run_two_ranks_learn_together_what_one_process_learns()
+    [Theory]
+    [InlineData(2)]
+    [InlineData(3)]
+    [InlineData(4)] // does not divide the micro-batches
+    [InlineData(6)]
+    public void Run_any_number_of_ranks_gives_the_bits_of_one_process(int ranks)
     {
         var one = Train(SingleProcess.Instance);
-        using var table = new Table(2);
-        var two = await Task.WhenAll(Enumerable.Range(0, 2).Select(rank => Task.Run(() => Train(new Member(table, rank)))));
-        foreach (var rank in two)
+        Assert.Null(one.Error);
+        foreach (var rank in ThreadCommunicator.Run(ranks, c => Train(c)))
         {
-            Assert.Equal(one.Log.Select(s => s.Loss), rank.Log.Select(s => s.Loss), Within(1e-5));
-            Assert.Equal(one.Log.Select(s => s.GradientNorm), rank.Log.Select(s => s.GradientNorm), Within(1e-4));
+            Assert.Null(rank.Error);
+            Assert.Equal(one.Log.Select(s => s.Loss), rank.Log.Select(s => s.Loss));
+            Assert.Equal(one.Log.Select(s => s.GradientNorm), rank.Log.Select(s => s.GradientNorm));
             Assert.Equal(one.Log.Select(s => s.Tokens), rank.Log.Select(s => s.Tokens));
             Assert.Equal(one.Place, rank.Place);
-            Near.AssertRelative(one.Gradients, rank.Gradients, 1e-4, "gradients of the last step");
+            AssertSame(one.Gradients, rank.Gradients, "gradients of the last step");
+            AssertSame(one.Weights, rank.Weights, "weights");
         }
-        Assert.True(two[0].Gradients.equal(two[1].Gradients).all().item<bool>(), "the ranks part");
     }
 
     [Fact]
-    public async Task Run_sums_targets_losses_and_gradients_in_this_order_on_every_rank()
+    public void Run_sums_in_fp32_are_near_the_exact_ones()
     {
-        using var table = new Table(2);
-        var two = await Task.WhenAll(Enumerable.Range(0, 2).Select(rank => Task.Run(() => Train(new Member(table, rank)))));
-        string[] step = ["Int64 1", "Float64 1", $"Float32 {two[0].TrainedWeights}"];
-        Assert.All(table.Calls, calls => Assert.Equal(Enumerable.Repeat(step, Steps).SelectMany(s => s), calls));
+        var exact = Train(SingleProcess.Instance);
+        foreach (var rank in ThreadCommunicator.Run(2, c => Train(c, isExact: false)))
+        {
+            Assert.Equal(exact.Log.Select(s => s.Loss), rank.Log.Select(s => s.Loss), Within(1e-5));
+            Assert.Equal(exact.Log.Select(s => s.GradientNorm), rank.Log.Select(s => s.GradientNorm), Within(1e-4));
+            Near.AssertRelative(exact.Gradients, rank.Gradients, 1e-4, "gradients of the last step");
+        }
     }
+
+    [Fact]
+    public void Run_a_canceled_rank_stops_all_of_them_after_the_same_step()
+    {
+        using var source = new CancellationTokenSource();
+        source.Cancel();
+        var ranks = ThreadCommunicator.Run(3, c => Train(c, cancel: rank => rank == 2 ? source.Token : default));
+        foreach (var rank in ranks)
+        {
+            Assert.IsAssignableFrom<OperationCanceledException>(rank.Error);
+            Assert.Equal([0L], rank.Saved);
+            Assert.Equal(default, rank.Place);
+        }
+    }
+
+    [Fact]
+    public void Run_a_rank_that_diverges_stops_all_of_them_with_one_reason()
+    {
+        var ranks = ThreadCommunicator.Run(2, c => Train(c, weight: double.NaN));
+        foreach (var rank in ranks)
+        {
+            var error = Assert.IsType<DataException>(rank.Error);
+            Assert.StartsWith("Training diverged at step 1: the loss is NaN.", error.Message, StringComparison.Ordinal);
+        }
+    }
+
+    private static void AssertSame(Tensor expected, Tensor actual, string what) =>
+        Assert.True(expected.equal(actual).all().item<bool>(), $"the {what} differ in some bits");
 
     private static Func<double, double, bool> Within(double most) => (a, b) => Math.Abs(a - b) <= most * Math.Abs(a);
-
-    // Where the ranks meet: all have put theirs down before anyone adds, and all have added before anyone goes on.
-    private sealed class Table(int size) : IDisposable
-    {
-        private readonly Barrier _barrier = new(size);
-        private readonly Tensor?[] _given = new Tensor?[size];
-
-        public int Size => size;
-
-        public List<string>[] Calls { get; } = [.. Enumerable.Range(0, size).Select(_ => new List<string>())];
-
-        public void Sum(int rank, Tensor tensor)
-        {
-            using var scope = NewDisposeScope();
-            using var noGradient = no_grad();
-            Calls[rank].Add($"{tensor.dtype} {tensor.numel()}");
-            _given[rank] = tensor.clone();
-            Wait();
-            var sum = _given.Aggregate(zeros_like(tensor), (all, one) => all.add_(one!));
-            Wait();
-            tensor.copy_(sum);
-        }
-
-        public void Dispose() => _barrier.Dispose();
-
-        private void Wait()
-        {
-            if (!_barrier.SignalAndWait(TimeSpan.FromSeconds(60)))
-                throw new TimeoutException("the other rank did not come");
-        }
-    }
-
-    private sealed class Member(Table table, int rank) : ICommunicator
-    {
-        public int Rank => rank;
-
-        public int Size => table.Size;
-
-        public void AllReduce(Tensor tensor) => table.Sum(rank, tensor);
-    }
 
     // Half of the tokens of every third document are not learned, so that micro-batches differ in their targets.
     private sealed class Examples : IExampleSource

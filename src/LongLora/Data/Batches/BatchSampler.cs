@@ -61,8 +61,22 @@ public sealed class BatchSampler
     public BatchSamplerState State { get; set; }
 
     /// <summary>The next batch.</summary>
-    internal Batch Next() =>
-        _layout == BatchLayout.Examples ? Pack(NextExamples()) : Cut([.. Enumerable.Range(0, _batchSize).Select(_ => NextUnit())]);
+    internal Batch Next() => Take(1, _ => true)[0].Batch;
+
+    /// <summary>Draws the next batches in order, and builds only some of them: the state afterwards does not depend on which.</summary>
+    /// <param name="count">Batches to draw.</param>
+    /// <param name="isMine">Whether to build a batch, by its number from 0.</param>
+    internal IReadOnlyList<(int Number, Batch Batch)> Take(int count, Func<int, bool> isMine)
+    {
+        var taken = new List<(int, Batch)>();
+        for (var number = 0; number < count; number++)
+        {
+            var units = _layout == BatchLayout.Examples ? NextExamples() : [.. Enumerable.Range(0, _batchSize).Select(_ => NextUnit())];
+            if (isMine(number))
+                taken.Add((number, _layout == BatchLayout.Examples ? Pack(units) : Cut(units)));
+        }
+        return taken;
+    }
 
     private long CountUnits(StoredCorpus corpus) => _layout == BatchLayout.Examples ? corpus.DocumentCount : corpus.Length / Context;
 

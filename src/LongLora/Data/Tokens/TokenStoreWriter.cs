@@ -60,6 +60,7 @@ internal sealed class TokenStoreWriter : IDisposable
                     (start, begins) = (_documentStart, false);
             }
             Append(example);
+            Liveness.Tick();
         }
         Close();
         if (_documents.Count > firstDocument)

@@ -57,7 +57,11 @@ internal abstract class DenseMlp : FeedForward
         var inner = Output.ComputeInputGradient(gradient);
         var result = activated.detach().mul(inner).sum(1, type: ScalarType.Float32);
         if (StackedBias is { } bias)
-            result.add_(gradient.to(ScalarType.Float32).mv(bias.Biases.Value.detach()[bias.Index].to(ScalarType.Float32)), Scalars.One);
+            result.add_(
+                // Not mv, whose rows differ in the last bit with their number.
+                gradient.to(ScalarType.Float32).mul(bias.Biases.Value.detach()[bias.Index].to(ScalarType.Float32)).sum(1),
+                Scalars.One
+            );
         Accumulate(activated.detach(), gradient.mul(weights));
         activated.backward([inner.mul(weights)]);
         return result.MoveToOuterDisposeScope();

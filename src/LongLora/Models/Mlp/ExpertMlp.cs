@@ -14,6 +14,10 @@ namespace LongLora.Models;
 /// <param name="experts">The experts.</param>
 internal sealed class ExpertMlp(ExpertRouter router, IReadOnlyList<DenseMlp> experts) : FeedForward
 {
+    // libtorch computes the product of a few rows in another way than that of many. Where a pass has many, so has each expert: a token then
+    // has the same bits whatever other tokens choose its experts.
+    private const long MinRows = 8;
+
     /// <inheritdoc/>
     public override long Width => experts[0].Width;
 
@@ -37,8 +41,8 @@ internal sealed class ExpertMlp(ExpertRouter router, IReadOnlyList<DenseMlp> exp
         foreach (var (expert, places) in Group(chosen))
         {
             using var inner = NewDisposeScope();
-            var output = experts[expert].Forward(rows.index_select(0, places.Rows)).mul(flat.index_select(0, places.Slots).unsqueeze(1));
-            result.index_add_(0, places.Rows, output, Scalars.One);
+            var output = experts[expert].Forward(Select(rows, places.Rows, rows)).narrow(0, 0, places.Rows.size(0));
+            result.index_add_(0, places.Rows, output.mul(flat.index_select(0, places.Slots).unsqueeze(1)), Scalars.One);
         }
         return result.MoveToOuterDisposeScope();
     }
@@ -69,14 +73,21 @@ internal sealed class ExpertMlp(ExpertRouter router, IReadOnlyList<DenseMlp> exp
         foreach (var (expert, places) in Group(chosen))
         {
             using var inner = NewDisposeScope();
-            var own = rows.index_select(0, places.Rows).requires_grad_(true);
+            var (own, count) = (Select(rows, places.Rows, rows).requires_grad_(true), places.Rows.size(0));
             var ofWeights = experts[expert]
-                .BackwardWeighted(own, gradient.index_select(0, places.Rows), flat.index_select(0, places.Slots).unsqueeze(1));
-            rowGradient.index_add_(0, places.Rows, own.grad!, Scalars.One);
-            weightGradient.index_copy_(0, places.Slots, ofWeights);
+                .BackwardWeighted(own, Select(gradient, places.Rows, rows), Select(flat.unsqueeze(1), places.Slots, rows));
+            rowGradient.index_add_(0, places.Rows, own.grad!.narrow(0, 0, count), Scalars.One);
+            weightGradient.index_copy_(0, places.Slots, ofWeights.narrow(0, 0, count));
         }
         weights.backward([weightGradient.view(weights.shape)]);
         return (rowGradient.MoveToOuterDisposeScope(), leaf.grad!.MoveToOuterDisposeScope());
+    }
+
+    // Some rows, and rows of zeros up to the least number where the pass has that many.
+    private static Tensor Select(Tensor all, Tensor places, Tensor pass)
+    {
+        var (some, missing) = (all.index_select(0, places), MinRows - places.size(0));
+        return missing <= 0 || pass.size(0) < MinRows ? some : cat([some, zeros([missing, all.size(1)], all.dtype, all.device)], 0);
     }
 
     // The rows of each expert that has any, in order, and the indexes of their weights among N k.

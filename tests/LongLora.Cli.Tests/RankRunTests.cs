@@ -1,0 +1,203 @@
+using System.Diagnostics;
+using System.Text.Json;
+using LongLora.Tests.Distributed;
+using LongLora.Training;
+
+namespace LongLora.Cli.Tests;
+
+/// <summary>The command line as several ranks, under both launchers, against one process.</summary>
+public class RankRunTests : CliRun
+{
+    private static string[] Program => ["dotnet", Path.Combine(AppContext.BaseDirectory, "LongLora.Cli.dll")];
+
+    private string[] Arguments(string output, int steps = 3, int accumulation = 6) =>
+        [
+            "train",
+            "--model",
+            WriteOnce(),
+            "--data",
+            At("train.bin"),
+            "--context",
+            "512",
+            "--output",
+            At(output),
+            "--steps",
+            $"{steps}",
+            "--gradient-accumulation",
+            $"{accumulation}",
+            "--learning-rate",
+            "2e-3",
+            "--warmup-steps",
+            "1",
+            "--device",
+            "cpu",
+        ];
+
+    private string WriteOnce()
+    {
+        if (!File.Exists(At("train.bin")))
+            WriteTokens("train.bin", 20_000);
+        return Directory.Exists(At("model")) ? At("model") : WriteOneLayer("model");
+    }
+
+    private byte[] Adapter(string output) => File.ReadAllBytes(At(output, "adapter", "adapter_model.safetensors"));
+
+    private MpiJob Start(
+        string launcher,
+        int size,
+        string[] arguments,
+        Action<Process>? meanwhile = null,
+        params (string, string?)[] variables
+    ) => MpiJob.Run(launcher, size, [.. Program, .. arguments], meanwhile, variables.ToDictionary());
+
+    [Theory]
+    [InlineData("mpirun.openmpi", 3)]
+    [InlineData("mpirun.mpich", 4)]
+    public void Train_several_ranks_write_the_bytes_of_one(string launcher, int size)
+    {
+        MpiJob.Require(launcher);
+        Succeed(Arguments("one"));
+        var job = Start(launcher, size, Arguments("many"));
+        Assert.True(job.Code == ExitCode.Done, job.ToString());
+        Assert.Equal(Adapter("one"), Adapter("many"));
+        Assert.Equal(MetricsLog.Read(At("one")).Select(s => s.Loss), MetricsLog.Read(At("many")).Select(s => s.Loss));
+        // Rank 0 alone talks, without control characters.
+        Assert.Single(job.Output.Split('\n'), l => l.Contains("step 3/3", StringComparison.Ordinal));
+        Assert.Single(job.Output.Split('\n'), l => l.StartsWith("Result:", StringComparison.Ordinal));
+        Assert.DoesNotContain('\x1b', job.Output + job.Error);
+        using var ranks = JsonDocument.Parse(File.ReadAllText(At("many", "ranks.json")));
+        Assert.Equal(Enumerable.Range(0, size), ranks.RootElement.EnumerateArray().Select(r => r.GetProperty("rank").GetInt32()));
+        Assert.False(File.Exists(At("one", "ranks.json")));
+        Assert.False(File.Exists(At("many", "run.lock")));
+    }
+
+    [Theory]
+    [InlineData("mpirun.openmpi")]
+    [InlineData("mpirun.mpich")]
+    public void Train_a_signal_to_the_launcher_saves_and_other_numbers_of_ranks_resume(string launcher)
+    {
+        MpiJob.Require(launcher);
+        var job = Start(launcher, 2, Arguments("run", 1_000_000), process =>
+        {
+            var log = At("run", "metrics.jsonl");
+            while (!process.HasExited && !(File.Exists(log) && new FileInfo(log).Length > 0))
+                Thread.Sleep(20);
+            using var kill = Process.Start("kill", ["-USR1", $"{process.Id}"]);
+            kill.WaitForExit();
+        });
+        Assert.True(job.Code == ExitCode.Interrupted, job.ToString());
+        Assert.Single(job.Error.Split('\n'), l => l.StartsWith("Interrupted. The state was saved.", StringComparison.Ordinal));
+        var done = MetricsLog.Read(At("run"))[^1].Step;
+        var rest = Start(launcher, 3, [.. Arguments("run", done + 2), "--resume"]);
+        Assert.True(rest.Code == ExitCode.Done, rest.ToString());
+        Succeed(Arguments("one", done + 2));
+        Assert.Equal(Adapter("one"), Adapter("run"));
+    }
+
+    [Fact]
+    public void Train_one_process_maps_no_library_of_mpi()
+    {
+        Assert.SkipUnless(OperatingSystem.IsLinux(), "only Linux tells what is mapped");
+        Succeed(Arguments("run"));
+        var maps = File.ReadAllText("/proc/self/maps");
+        Assert.Contains("libtorch", maps, StringComparison.Ordinal); // it would be seen
+        Assert.DoesNotContain("libmpi", maps, StringComparison.Ordinal);
+    }
+
+    public static TheoryData<string, string[], string> Refused =>
+        new()
+        {
+            { "mpirun.openmpi", ["generate", "--model", "m", "--prompt", "p"], "Cannot run longlora generate on 2 ranks" },
+            { "mpirun.mpich", ["chat", "--model", "m"], "Cannot run longlora chat on 2 ranks" },
+            { "mpirun.mpich", ["train", "--steps", "many"], "steps is 'many'" },
+            { "mpirun.openmpi", ["train", "--no-such-option"], "There is no option --no-such-option" },
+        };
+
+    [Theory]
+    [MemberData(nameof(Refused))]
+    public void Run_what_several_ranks_cannot_do_is_refused_once(string launcher, string[] arguments, string message)
+    {
+        var job = Start(launcher, 2, arguments);
+        Assert.True(job.Code == ExitCode.Usage, job.ToString());
+        Assert.Single(job.Error.Split('\n'), l => l.Contains(message, StringComparison.Ordinal));
+    }
+
+    [Fact]
+    public void Train_more_ranks_than_micro_batches_are_refused_once()
+    {
+        var job = Start("mpirun.openmpi", 3, Arguments("run", accumulation: 2));
+        Assert.True(job.Code == ExitCode.Usage, job.ToString());
+        var line = Assert.Single(job.Error.Split('\n'), l => l.Contains("Cannot use 3 ranks", StringComparison.Ordinal));
+        Assert.Contains("--gradient-accumulation", line, StringComparison.Ordinal);
+        Assert.False(Directory.Exists(At("run")));
+    }
+
+    [Fact]
+    public void Train_an_output_that_is_taken_is_refused_once()
+    {
+        Directory.CreateDirectory(At("run"));
+        File.WriteAllText(At("run", "mine.txt"), "");
+        var job = Start("mpirun.mpich", 3, Arguments("run"));
+        Assert.True(job.Code == ExitCode.Usage, job.ToString());
+        Assert.Single(job.Error.Split('\n'), l => l.Contains("is not empty", StringComparison.Ordinal));
+    }
+
+    [Fact]
+    public void Train_the_library_of_another_launcher_is_refused_once()
+    {
+        MpiJob.Require("mpirun.openmpi");
+        var job = Start("mpirun.mpich", 2, Arguments("run"), null, ("OMPI_COMM_WORLD_SIZE", "2"));
+        Assert.True(job.Code == ExitCode.Usage, job.ToString());
+        Assert.Single(job.Error.Split('\n'), l => l.Contains("started 2 processes, but Open MPI", StringComparison.Ordinal));
+        Assert.False(Directory.Exists(At("run")));
+    }
+
+    [Theory]
+    [InlineData("7", "1", true)]
+    [InlineData("7", "0", false)] // it may still run
+    [InlineData("8", "1", false)]
+    public void Train_a_lock_that_an_earlier_start_of_the_slurm_job_left_elsewhere_is_taken_over(string job, string restarts, bool isFree)
+    {
+        Directory.CreateDirectory(At("run"));
+        File.WriteAllText(
+            At("run", "run.lock"),
+            """{"Host":"elsewhere","Pid":5,"Started":"2026-01-01T00:00:00Z","Job":"7","Restarts":0,"Process":"x 1"}"""
+        );
+        var (code, error) = StartAlone(Arguments("run", steps: 1), ("SLURM_JOB_ID", job), ("SLURM_RESTART_COUNT", restarts));
+        Assert.True(code == (isFree ? ExitCode.Done : ExitCode.Usage), error);
+        Assert.Contains(isFree ? "taken over" : "process 5 on elsewhere", error, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void Train_tasks_of_slurm_that_do_not_know_each_other_are_refused()
+    {
+        var (code, error) = StartAlone(Arguments("run"), ("SLURM_NTASKS", "4"));
+        Assert.Equal(ExitCode.Usage, code);
+        Assert.Contains("srun --mpi=pmix", error, StringComparison.Ordinal);
+        Assert.False(Directory.Exists(At("run")));
+    }
+
+    private static (int Code, string Error) StartAlone(string[] arguments, params (string Name, string Value)[] variables)
+    {
+        var start = new ProcessStartInfo(Program[0], [Program[1], .. arguments]) { RedirectStandardError = true };
+        foreach (var (name, value) in variables)
+            start.Environment[name] = value;
+        using var process = Process.Start(start)!;
+        var error = process.StandardError.ReadToEnd();
+        process.WaitForExit();
+        return (process.ExitCode, error);
+    }
+
+    [Fact]
+    public void Evaluate_perplexity_several_ranks_write_the_figures_of_one()
+    {
+        MpiJob.Require("mpirun.openmpi");
+        WriteOnce();
+        WriteTokens("test.bin", 3_000);
+        string[] arguments = ["evaluate", "perplexity", "--model", At("model"), "--data", At("test.bin"), "--lengths", "128,512", "--device", "cpu"];
+        Succeed([.. arguments, "--json", At("one.json")]);
+        var job = Start("mpirun.openmpi", 3, [.. arguments, "--json", At("many.json")]);
+        Assert.True(job.Code == ExitCode.Done, job.ToString());
+        Assert.Equal(File.ReadAllText(At("one.json")), File.ReadAllText(At("many.json")));
+    }
+}
