@@ -1,5 +1,4 @@
 using System.Security.Cryptography;
-using LongLora.Data;
 using LongLora.Distributed;
 using LongLora.Options;
 using LongLora.Runtime;

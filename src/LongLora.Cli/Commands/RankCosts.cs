@@ -1,6 +1,5 @@
 using LongLora.Options;
 using LongLora.Runs;
-using LongLora.Runtime;
 
 namespace LongLora.Cli.Commands;
 

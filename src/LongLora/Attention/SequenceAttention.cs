@@ -1,4 +1,3 @@
-using LongLora.Distributed;
 using LongLora.Layers;
 using LongLora.Runtime;
 using static TorchSharp.torch;

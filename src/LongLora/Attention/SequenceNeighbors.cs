@@ -1,5 +1,4 @@
 using LongLora.Distributed;
-using LongLora.Runtime;
 using static TorchSharp.torch;
 
 namespace LongLora.Attention;

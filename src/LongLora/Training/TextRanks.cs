@@ -1,7 +1,6 @@
 using LongLora.Attention;
 using LongLora.Distributed;
 using LongLora.Models;
-using LongLora.Positions;
 using LongLora.Runtime;
 using TorchSharp;
 using static TorchSharp.torch;
