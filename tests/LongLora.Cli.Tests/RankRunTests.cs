@@ -42,7 +42,7 @@ public class RankRunTests : CliRun
 
     private byte[] Adapter(string output) => File.ReadAllBytes(At(output, "adapter", "adapter_model.safetensors"));
 
-    private MpiJob Start(
+    private static MpiJob Start(
         string launcher,
         int size,
         string[] arguments,
@@ -179,10 +179,15 @@ public class RankRunTests : CliRun
 
     private static (int Code, string Error) StartAlone(string[] arguments, params (string Name, string Value)[] variables)
     {
-        var start = new ProcessStartInfo(Program[0], [Program[1], .. arguments]) { RedirectStandardError = true };
+        var start = new ProcessStartInfo(Program[0], [Program[1], .. arguments])
+        {
+            RedirectStandardError = true,
+            RedirectStandardOutput = true,
+        };
         foreach (var (name, value) in variables)
             start.Environment[name] = value;
         using var process = Process.Start(start)!;
+        process.BeginOutputReadLine();
         var error = process.StandardError.ReadToEnd();
         process.WaitForExit();
         return (process.ExitCode, error);

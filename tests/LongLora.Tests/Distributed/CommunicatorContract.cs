@@ -1,5 +1,3 @@
-using LongLora.Distributed;
-
 namespace LongLora.Tests.Distributed;
 
 /// <summary>The contract of communicators, for each implementation and several numbers of ranks.</summary>
