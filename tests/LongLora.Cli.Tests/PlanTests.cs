@@ -152,7 +152,7 @@ public class PlanTests : CliRun
             Assert.Equal(Part(one, name), Part(json, name));
     }
 
-    private string PlanOfMany(params string[] more) =>
+    private static string PlanOfMany(params string[] more) =>
         Succeed([
             "plan",
             "--model",
