@@ -127,12 +127,7 @@ internal static class TrainCommand
     }
 
     private static int RunJob(Func<FineTuneOptions> read, CliContext context, ParseResult parsed, JsonOption json) =>
-        context.Job.Run(
-            read,
-            o => o.Run.RankTimeout,
-            (options, ranks) => Run(options, ranks, context, parsed, json),
-            context.Explain
-        );
+        context.Job.Run(read, o => o.Run.RankTimeout, (options, ranks) => Run(options, ranks, context, parsed, json), context.Explain);
 
     private static int Run(FineTuneOptions options, ICommunicator ranks, CliContext context, ParseResult parsed, JsonOption json)
     {

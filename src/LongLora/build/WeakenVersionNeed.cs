@@ -57,7 +57,7 @@ namespace LongLora.Build
         private static void Replace(string path, byte[] image)
         {
             // Two builds at once have a file each, and each replaces the library in one step: nobody sees a part of it, or none.
-            var aside = path + "." + System.Diagnostics.Process.GetCurrentProcess().Id + "-" + Guid.NewGuid().ToString("N") + ".mended";
+            var aside = path + "." + Guid.NewGuid().ToString("N") + ".mended";
             try
             {
                 File.WriteAllBytes(aside, image);

@@ -9,7 +9,6 @@ using LongLora.Loading;
 using LongLora.Models;
 using LongLora.Tests.Checkpoints;
 using LongLora.Tokenization;
-using LongLora.Training;
 
 namespace LongLora.Tests.Fuzz;
 
