@@ -61,6 +61,7 @@ public class RecipeTests
             Beta2 = 0.99,
             Epsilon = 1e-6,
             MaxGradNorm = 0,
+            Reduction = GradientReduction.Fast,
         },
         Run = new()
         {
@@ -70,6 +71,7 @@ public class RecipeTests
             SaveEvery = 5,
             KeepCheckpoints = 3,
             CheckMemory = false,
+            RankTimeout = 60,
         },
         Machine = new()
         {
@@ -78,6 +80,7 @@ public class RecipeTests
             Quantization = LongLora.Quantization.QuantizationKind.Int8,
             BlocksPerSegment = 2,
             ActivationOffload = ActivationOffload.Disk,
+            SequenceParallel = 2,
         },
     };
 
