@@ -199,7 +199,19 @@ public class RankRunTests : CliRun
         MpiJob.Require("mpirun.openmpi");
         WriteOnce();
         WriteTokens("test.bin", 3_000);
-        string[] arguments = ["evaluate", "perplexity", "--model", At("model"), "--data", At("test.bin"), "--lengths", "128,512", "--device", "cpu"];
+        string[] arguments =
+        [
+            "evaluate",
+            "perplexity",
+            "--model",
+            At("model"),
+            "--data",
+            At("test.bin"),
+            "--lengths",
+            "128,512",
+            "--device",
+            "cpu",
+        ];
         Succeed([.. arguments, "--json", At("one.json")]);
         var job = Start("mpirun.openmpi", 3, [.. arguments, "--json", At("many.json")]);
         Assert.True(job.Code == ExitCode.Done, job.ToString());

@@ -60,18 +60,15 @@ public class RankWorkTests
     public void OnAll_nobody_goes_on_before_all_are_done()
     {
         var done = 0;
-        ThreadCommunicator.Run(
-            3,
-            c =>
+        ThreadCommunicator.Run(3, c =>
+        {
+            c.OnAll("working", () =>
             {
-                c.OnAll("working", () =>
-                {
-                    Thread.Sleep(50 * c.Rank);
-                    Interlocked.Increment(ref done);
-                });
-                Assert.Equal(3, Volatile.Read(ref done));
-            }
-        );
+                Thread.Sleep(50 * c.Rank);
+                Interlocked.Increment(ref done);
+            });
+            Assert.Equal(3, Volatile.Read(ref done));
+        });
     }
 
     [Fact]
