@@ -26,8 +26,8 @@ public sealed record RunOptions
     public bool CheckMemory { get; init; } = true;
 
     /// <summary>
-    /// In a job of several ranks: seconds without progress after which a rank is taken for hung and the job is ended; four times the longest
-    /// piece of work so far if that is more. Default 8.
+    /// In a job of several ranks: seconds without progress after which a rank is taken for hung and the job is ended; four times the
+    /// longest piece of work so far if that is more. Default 8.
     /// </summary>
     public int RankTimeout { get; init; } = 8;
 

@@ -6,8 +6,8 @@ namespace LongLora.Runs;
 
 /// <summary>
 /// Keeps a second process out of a run directory: <c>run.lock</c> says who trains in it. It goes with the run. One that a killed process of
-/// this machine, or an earlier start of the same Slurm job, left is taken over; of another machine nothing else can be known, so its lock is
-/// respected.
+/// this machine, or an earlier start of the same Slurm job, left is taken over; of another machine nothing else can be known, so its lock
+/// is respected.
 /// </summary>
 internal sealed class RunLock : IDisposable
 {

@@ -3,8 +3,8 @@ using System.Diagnostics;
 namespace LongLora.Runtime;
 
 /// <summary>
-/// Counts the pieces of work that this process has done, so that a watcher can tell slow from stuck. Long work calls <see cref="Tick"/> after
-/// each piece: a tile, a head group, a chunk of the loss. It costs nanoseconds.
+/// Counts the pieces of work that this process has done, so that a watcher can tell slow from stuck. Long work calls <see cref="Tick"/>
+/// after each piece: a tile, a head group, a chunk of the loss. It costs nanoseconds.
 /// </summary>
 internal static class Liveness
 {

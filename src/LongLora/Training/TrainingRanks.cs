@@ -4,8 +4,8 @@ using static TorchSharp.torch;
 namespace LongLora.Training;
 
 /// <summary>
-/// The ranks of a training run and what each of them does: micro-batch m of a step belongs to data rank m mod N. The parts of a data rank are
-/// neighbors, rank = data rank * parts + part, because they talk most.
+/// The ranks of a training run and what each of them does: micro-batch m of a step belongs to data rank m mod N. The parts of a data rank
+/// are neighbors, rank = data rank * parts + part, because they talk most.
 /// </summary>
 /// <param name="communicator">All ranks.</param>
 /// <param name="parts">Ranks that share each micro-batch; divides the number of ranks. Default 1.</param>

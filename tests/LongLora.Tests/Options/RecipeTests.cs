@@ -62,6 +62,7 @@ public class RecipeTests
             Epsilon = 1e-6,
             MaxGradNorm = 0,
             SkipSpikes = 4,
+            Reduction = GradientReduction.Fast,
         },
         Run = new()
         {
@@ -71,6 +72,7 @@ public class RecipeTests
             SaveEvery = 5,
             KeepCheckpoints = 3,
             CheckMemory = false,
+            RankTimeout = 60,
         },
         Machine = new()
         {
@@ -79,6 +81,7 @@ public class RecipeTests
             Quantization = LongLora.Quantization.QuantizationKind.Int8,
             BlocksPerSegment = 2,
             ActivationOffload = ActivationOffload.Disk,
+            SequenceParallel = 2,
         },
     };
 
