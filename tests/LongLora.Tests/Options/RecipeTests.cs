@@ -53,6 +53,7 @@ public class RecipeTests
             Steps = 7,
             BatchSize = 2,
             GradientAccumulation = 3,
+            Reduction = GradientReduction.Fast,
             LearningRate = 1.2345678901234567e-5,
             WarmupSteps = 4,
             Schedule = ScheduleKind.Cosine,
@@ -69,6 +70,7 @@ public class RecipeTests
             Seed = 7,
             SaveEvery = 5,
             KeepCheckpoints = 3,
+            RankTimeout = 30,
             CheckMemory = false,
         },
         Machine = new()
