@@ -16,6 +16,7 @@ for fault in "kill 2" "kill 0" "stop 2" "stop 0" "hang 2" "hang 0" "throw 2" "th
         end="$(date +%s.%N)"
         begin="$(grep -m 1 ': now ' "$log" | cut -d ' ' -f 1)"
         message="$(grep -m 1 -E 'The job is ended|a bad file|noticed that|EXIT STRING' "$log" | cut -d ' ' -f 2- | cut -c 1-110)"
+        sleep 2 # a stopped process is killed, and its launcher may still have to take notice
         left=0
         for pid in $(grep -o 'pid [0-9]*' "$log" | cut -d ' ' -f 2); do
             grep -q LongLora "/proc/$pid/comm" 2> /dev/null && left=$((left + 1))
