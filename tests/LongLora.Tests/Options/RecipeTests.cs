@@ -63,7 +63,6 @@ public class RecipeTests
             Epsilon = 1e-6,
             MaxGradNorm = 0,
             SkipSpikes = 4,
-            Reduction = GradientReduction.Fast,
         },
         Run = new()
         {
@@ -74,7 +73,6 @@ public class RecipeTests
             KeepCheckpoints = 3,
             RankTimeout = 30,
             CheckMemory = false,
-            RankTimeout = 60,
         },
         Machine = new()
         {
