@@ -70,7 +70,9 @@ internal sealed class RequestedStream(FrameStream frames, long? length) : Stream
                 : origin == SeekOrigin.Current ? _position
                 : all
             );
-        return target >= 0 ? _position = target : throw new IOException("The place is before the start of the file.");
+        return target >= 0
+            ? _position = target
+            : throw new ArgumentOutOfRangeException(nameof(offset), "The place is before the start of the file.");
     }
 
     /// <inheritdoc/>

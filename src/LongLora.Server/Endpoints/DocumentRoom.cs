@@ -114,9 +114,10 @@ internal sealed class DocumentRoom : IDisposable
     // Piece by piece, so that a long text takes little memory and ends with its client.
     private static long Count(string text, ChatModel model, CancellationToken cancellation)
     {
-        var tokens = 0L;
-        using var reader = new StringReader(text);
-        foreach (var ids in new DocumentTokenizer(model.Tokenizer).Encode(reader))
+        var tokenizer = new DocumentTokenizer(model.Tokenizer);
+        // Without what stands before and behind every document.
+        var tokens = -tokenizer.Encode(new StringReader("")).Sum(ids => (long)ids.Count);
+        foreach (var ids in tokenizer.Encode(new StringReader(text)))
         {
             tokens += ids.Count;
             cancellation.ThrowIfCancellationRequested();

@@ -53,6 +53,6 @@ internal sealed class SpikeGuard(double factor)
         return true;
     }
 
-    // The lower one of the two in the middle.
-    private double Median() => _norms.Order().ElementAt((_norms.Count - 1) / 2);
+    // The upper one of the two in the middle.
+    private double Median() => _norms.Order().ElementAt(_norms.Count / 2);
 }

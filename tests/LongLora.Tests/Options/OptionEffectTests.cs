@@ -31,7 +31,7 @@ public class OptionEffectTests
                 "check-memory",
             ],
             [OptionEffect.Tokens] = ["task"],
-            [OptionEffect.AnswerTokens] = ["template", "columns", "keep-reasoning", "ignore-fields"],
+            [OptionEffect.AnswerTokens] = ["template", "template-options", "columns", "keep-reasoning", "ignore-fields"],
             [OptionEffect.TextTokens] = ["token-bytes"],
             [OptionEffect.AnswerTokens | OptionEffect.Numbers] = ["context"],
             [OptionEffect.Numbers] =
@@ -62,6 +62,7 @@ public class OptionEffectTests
                 "beta2",
                 "epsilon",
                 "max-grad-norm",
+                "skip-spikes",
                 "reduction",
                 "seed",
                 "shuffle",
@@ -167,7 +168,10 @@ public class OptionEffectTests
         static IEnumerable<string> Keys(OptionEffect tokens) =>
             FineTuneOptionTable.All.Where(o => o.Effect.HasFlag(tokens)).Select(o => o.Name);
         Assert.Equal(["task", "token-bytes"], Keys(OptionEffect.TextTokens));
-        Assert.Equal(["task", "context", "template", "columns", "keep-reasoning", "ignore-fields"], Keys(OptionEffect.AnswerTokens));
+        Assert.Equal(
+            ["task", "context", "template", "template-options", "columns", "keep-reasoning", "ignore-fields"],
+            Keys(OptionEffect.AnswerTokens)
+        );
     }
 
     // What longlora plan leaves out.
@@ -183,6 +187,7 @@ public class OptionEffectTests
                 "shuffle",
                 "keep-documents-apart",
                 "template",
+                "template-options",
                 "columns",
                 "keep-reasoning",
                 "ignore-fields",

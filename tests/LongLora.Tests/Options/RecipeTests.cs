@@ -28,6 +28,7 @@ public class RecipeTests
             Template = "llama2",
             Columns = ["output=answer", "input=text"],
             IgnoreFields = ["mood"],
+            TemplateOptions = ["enable_thinking=false"],
             KeepReasoning = true,
             TokenBytes = 4,
             TokenCache = "cache",
@@ -123,6 +124,7 @@ public class RecipeTests
                         Sources = options.Data.Sources,
                         Columns = options.Data.Columns,
                         IgnoreFields = options.Data.IgnoreFields,
+                        TemplateOptions = options.Data.TemplateOptions,
                     },
                     Method = read.Method with { TargetModules = options.Method.TargetModules },
                 }

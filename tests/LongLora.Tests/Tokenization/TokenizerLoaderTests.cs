@@ -141,8 +141,8 @@ public class TokenizerLoaderTests
         """{"model": {"type": "BPE", "vocab": {"a": 0}, "merges": [], "unk_token": "u"}, "decoder": {"type": "Fuse"}}""",
         "model.unk_token"
     )]
-    [InlineData("""{"model": {"type": "BPE", "vocab": {"\ud800": 0}, "merges": []}, "decoder": {"type": "Fuse"}}""", "not Unicode")]
-    [InlineData("""{"model": {"type": "B\ud800", "vocab": {}, "merges": []}}""", "Unicode text")]
+    [InlineData("""{"model": {"type": "BPE", "vocab": {"\ud800": 0}, "merges": []}, "decoder": {"type": "Fuse"}}""", "not valid Unicode")]
+    [InlineData("""{"model": {"type": "B\ud800", "vocab": {}, "merges": []}}""", "not valid Unicode")]
     [InlineData("""{"model": {"type": "WordPiece", "vocab": {}}}""", "WordPiece")]
     [InlineData("""{"model": {"type": "Unigram", "vocab": []}}""", "Unigram")]
     [InlineData("""{"model": {"type": "BPE", "vocab": {}, "merges": [], "dropout": 0.1}}""", "dropout")]

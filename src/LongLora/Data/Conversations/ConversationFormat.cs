@@ -1,3 +1,4 @@
+using System.Runtime.InteropServices;
 using System.Text.Json;
 using LongLora.Runtime;
 using LongLora.Tokenization;
@@ -81,6 +82,11 @@ internal sealed class ConversationFormat
     /// </exception>
     public IEnumerable<Conversation> Read(DataRecord record)
     {
+        // Fields that only a template reads are looked at here too.
+        if (!WholeJson.IsWhole(JsonMarshal.GetRawUtf8Value(record.Value)))
+            throw new DataException(
+                $"{record.Origin}: a text is not valid Unicode: it contains half of a character, such as \\ud83d alone."
+            );
         try
         {
             return Parse(record.Value, record.Origin);

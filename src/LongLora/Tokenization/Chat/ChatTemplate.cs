@@ -281,11 +281,14 @@ public sealed partial class ChatTemplate
         foreach (var item in list.EnumerateArray())
         {
             if (
-                item.TryGetProperty("name", out var name)
-                && name.GetString() == "default"
+                item.ValueKind == JsonValueKind.Object
+                && item.TryGetProperty("name", out var name)
+                && name is { ValueKind: JsonValueKind.String }
+                && name.ValueEquals("default")
                 && item.TryGetProperty("template", out var template)
+                && template.ValueKind == JsonValueKind.String
             )
-                return new ChatTemplate(template.GetString() ?? "", config);
+                return new ChatTemplate(template.GetString()!, config);
         }
         return null;
     }
