@@ -115,8 +115,9 @@ internal sealed class DocumentRoom : IDisposable
     private static long Count(string text, ChatModel model, CancellationToken cancellation)
     {
         var tokenizer = new DocumentTokenizer(model.Tokenizer);
-        // Without what stands before and behind every document.
-        var tokens = -tokenizer.Encode(new StringReader("")).Sum(ids => (long)ids.Count);
+        // What stands before and behind every document does not count.
+        var tokens =
+            text.Length == 0 ? 0L : model.Tokenizer.Encode("a").Count - tokenizer.Encode(new StringReader("a")).Sum(ids => ids.Count);
         foreach (var ids in tokenizer.Encode(new StringReader(text)))
         {
             tokens += ids.Count;
