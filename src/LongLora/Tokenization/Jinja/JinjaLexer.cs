@@ -83,7 +83,7 @@ internal static class JinjaLexer
             if (tag < source.Length && sign == '-')
                 data = data.TrimEnd();
             else if (isBlock && sign != '+')
-                data = WithoutIndent(data, at == 0 || source[..tag].TrimEnd(' ', '\t').EndsWith('\n'));
+                data = WithoutIndent(data, at == 0 || source.AsSpan(0, tag).TrimEnd(" \t").EndsWith('\n'));
             if (data.Length > 0)
                 tokens.Add(new(JinjaTokenKind.Data, data, FindLine(source, at)));
             if (tag == source.Length)

@@ -32,14 +32,19 @@ internal static class JinjaVariables
         HashSet<string> made = new(StringComparer.Ordinal),
             optional = new(StringComparer.Ordinal);
         var read = new List<string>();
+        var (tag, divider) = (0, int.MaxValue); // where the tag opens, and where the part of it ends that makes names
         for (var at = 0; at < tokens.Count; at++)
         {
+            if (tokens[at].Kind == JinjaTokenKind.Open)
+                (tag, divider) = (at, int.MaxValue);
+            else if (divider == int.MaxValue && EndsMaking(tokens, tag, at))
+                divider = at;
             if (tokens[at].Kind != JinjaTokenKind.Name)
                 continue;
             var name = tokens[at].Text;
             if (IsStatement(tokens, at))
                 continue;
-            if (IsMade(tokens, at))
+            if (at < divider && IsMade(tokens, tag, at))
                 made.Add(name);
             else if (!IsPartOfAnother(tokens, at))
                 read.Add(name);
@@ -71,22 +76,22 @@ internal static class JinjaVariables
         || ((Is(tokens, at - 1, "(") || Is(tokens, at - 1, ",")) && Is(tokens, at + 1, "="));
 
     // A target of 'set' or 'for', or a macro or its parameter. The value after 'set x =' is read.
-    private static bool IsMade(List<JinjaToken> tokens, int at)
-    {
-        var start = at;
-        while (start > 0 && tokens[start].Kind != JinjaTokenKind.Open)
-            start--;
-        var word = start + 1 < tokens.Count ? tokens[start + 1].Text : "";
-        if (!Is(tokens, start, "{%", JinjaTokenKind.Open) || word is not ("set" or "for" or "macro"))
-            return false;
-        var before = tokens.GetRange(start + 2, at - start - 2);
-        return word switch
+    private static bool IsMade(List<JinjaToken> tokens, int tag, int at) =>
+        Is(tokens, tag, "{%", JinjaTokenKind.Open)
+        && tokens[tag + 1].Text switch
         {
-            "set" => !before.Exists(t => t is { Kind: JinjaTokenKind.Operator, Text: "=" or "." }),
-            "for" => !before.Exists(t => t is { Kind: JinjaTokenKind.Name, Text: "in" }),
-            _ => before.Count == 0 || before[^1].Text is "(" or ",",
+            "set" or "for" => true,
+            "macro" => at == tag + 2 || tokens[at - 1].Text is "(" or ",",
+            _ => false,
         };
-    }
+
+    // The '=' or '.' of 'set x = y', and the 'in' of 'for x in y'.
+    private static bool EndsMaking(List<JinjaToken> tokens, int tag, int at) =>
+        Is(tokens, tag, "{%", JinjaTokenKind.Open)
+        && (
+            Is(tokens, tag + 1, "set", JinjaTokenKind.Name) ? Is(tokens, at, "=") || Is(tokens, at, ".")
+            : Is(tokens, tag + 1, "for", JinjaTokenKind.Name) && Is(tokens, at, "in", JinjaTokenKind.Name)
+        );
 
     private static bool HasStandard(List<JinjaToken> tokens, int at) =>
         (Is(tokens, at + 1, "is", JinjaTokenKind.Name) && Is(tokens, at + 2, "defined", JinjaTokenKind.Name))
