@@ -39,46 +39,15 @@ internal static class PackedPart
     private static DataException MakeError(ZipArchiveEntry part, string file) =>
         new($"Cannot read {file} because its part '{Shorten(part)}' has more than {Largest >> 20} MiB. Split the document.");
 
-    private sealed class CountedStream(ZipArchiveEntry part, Stream inner, string file) : Stream
+    private sealed class CountedStream(ZipArchiveEntry part, Stream inner, string file) : ForwardStream(inner)
     {
         private long _count;
 
-        public override bool CanRead => true;
-
-        public override bool CanSeek => false;
-
-        public override bool CanWrite => false;
-
-        public override long Length => throw new NotSupportedException();
-
-        public override long Position
-        {
-            get => _count;
-            set => throw new NotSupportedException();
-        }
-
         public override int Read(Span<byte> buffer)
         {
-            var count = inner.Read(buffer);
+            var count = Inner.Read(buffer);
             _count += count;
             return _count > Largest ? throw MakeError(part, file) : count;
-        }
-
-        public override int Read(byte[] buffer, int offset, int count) => Read(buffer.AsSpan(offset, count));
-
-        public override void Flush() { }
-
-        public override long Seek(long offset, SeekOrigin origin) => throw new NotSupportedException();
-
-        public override void SetLength(long value) => throw new NotSupportedException();
-
-        public override void Write(byte[] buffer, int offset, int count) => throw new NotSupportedException();
-
-        protected override void Dispose(bool disposing)
-        {
-            if (disposing)
-                inner.Dispose();
-            base.Dispose(disposing);
         }
     }
 }

@@ -7,23 +7,9 @@ namespace LongLora.Data;
 /// A text file as UTF-8: a file that begins with a byte order mark of UTF-16 or UTF-32 is converted while it is read, every other file
 /// passes unchanged. Read-only, from start to end.
 /// </summary>
-internal sealed class Utf8Stream(Stream inner, string file) : Stream
+internal sealed class Utf8Stream(Stream inner, string file) : ForwardStream(inner)
 {
     private Stream? _utf8;
-
-    public override bool CanRead => true;
-
-    public override bool CanSeek => false;
-
-    public override bool CanWrite => false;
-
-    public override long Length => throw new NotSupportedException();
-
-    public override long Position
-    {
-        get => throw new NotSupportedException();
-        set => throw new NotSupportedException();
-    }
 
     public override int Read(Span<byte> buffer)
     {
@@ -41,27 +27,10 @@ internal sealed class Utf8Stream(Stream inner, string file) : Stream
         }
     }
 
-    public override int Read(byte[] buffer, int offset, int count) => Read(buffer.AsSpan(offset, count));
-
-    public override void Flush() { }
-
-    public override long Seek(long offset, SeekOrigin origin) => throw new NotSupportedException();
-
-    public override void SetLength(long value) => throw new NotSupportedException();
-
-    public override void Write(byte[] buffer, int offset, int count) => throw new NotSupportedException();
-
-    protected override void Dispose(bool disposing)
-    {
-        if (disposing)
-            inner.Dispose();
-        base.Dispose(disposing);
-    }
-
     private Stream Open()
     {
         var head = new byte[4];
-        var length = inner.ReadAtLeast(head, head.Length, throwOnEndOfStream: false);
+        var length = Inner.ReadAtLeast(head, head.Length, throwOnEndOfStream: false);
         (Encoding? Encoding, int Mark) found = head.AsSpan(0, length) switch
         {
             [0xFF, 0xFE, 0, 0] => (new UTF32Encoding(bigEndian: false, byteOrderMark: false, throwOnInvalidCharacters: true), 4),
@@ -70,47 +39,23 @@ internal sealed class Utf8Stream(Stream inner, string file) : Stream
             [0xFE, 0xFF, ..] => (new UnicodeEncoding(bigEndian: true, byteOrderMark: false, throwOnInvalidBytes: true), 2),
             _ => (null, 0),
         };
-        var whole = new Rest(head.AsMemory(found.Mark, length - found.Mark), inner);
+        var whole = new Rest(head.AsMemory(found.Mark, length - found.Mark), Inner);
         return found.Encoding is null ? whole : Encoding.CreateTranscodingStream(whole, found.Encoding, new UTF8Encoding(false, true));
     }
 
     /// <summary>What was read ahead, then the rest of the file.</summary>
-    private sealed class Rest(ReadOnlyMemory<byte> head, Stream inner) : Stream
+    private sealed class Rest(ReadOnlyMemory<byte> head, Stream inner) : ForwardStream(inner, isOwner: false)
     {
         private ReadOnlyMemory<byte> _head = head;
-
-        public override bool CanRead => true;
-
-        public override bool CanSeek => false;
-
-        public override bool CanWrite => false;
-
-        public override long Length => throw new NotSupportedException();
-
-        public override long Position
-        {
-            get => throw new NotSupportedException();
-            set => throw new NotSupportedException();
-        }
 
         public override int Read(Span<byte> buffer)
         {
             if (_head.IsEmpty)
-                return inner.Read(buffer);
+                return Inner.Read(buffer);
             var count = Math.Min(buffer.Length, _head.Length);
             _head.Span[..count].CopyTo(buffer);
             _head = _head[count..];
             return count;
         }
-
-        public override int Read(byte[] buffer, int offset, int count) => Read(buffer.AsSpan(offset, count));
-
-        public override void Flush() { }
-
-        public override long Seek(long offset, SeekOrigin origin) => throw new NotSupportedException();
-
-        public override void SetLength(long value) => throw new NotSupportedException();
-
-        public override void Write(byte[] buffer, int offset, int count) => throw new NotSupportedException();
     }
 }
