@@ -38,7 +38,7 @@ internal static unsafe class RowProduct
         && rows.dim() == 2
         && rows.size(0) is > 0 and <= MostRows
         && rows.dtype == ScalarType.Float32
-        && !(is_grad_enabled() && rows.requires_grad);
+        && !is_grad_enabled();
 
     /// <summary>The product with a dense matrix in fp32, bf16 or fp16; null if it cannot be read in place.</summary>
     /// <param name="rows">x [N, I], as <see cref="Takes"/> says.</param>
