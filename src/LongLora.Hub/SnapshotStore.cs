@@ -114,8 +114,7 @@ internal sealed class SnapshotStore : IDisposable
         var target = Path.GetRelativePath(folder, blob);
         if (new FileInfo(path).LinkTarget == target)
             return;
-        var aside = Path.Combine(_blobs, $"{file.Hash}.{Environment.ProcessId}.name");
-        File.Delete(aside);
+        var aside = Path.Combine(_blobs, $"{file.Hash}.{Guid.NewGuid():N}.name"); // of this pull alone, which may share its process
         try
         {
             File.CreateSymbolicLink(aside, target);
@@ -137,7 +136,7 @@ internal sealed class SnapshotStore : IDisposable
         if (File.Exists(path) && File.ReadAllText(path) == _commit)
             return;
         Directory.CreateDirectory(Path.GetDirectoryName(path)!);
-        var aside = Path.Combine(_blobs, $"{_commit}.{Environment.ProcessId}.ref"); // not in refs/, whose files are all taken for branches
+        var aside = Path.Combine(_blobs, $"{_commit}.{Guid.NewGuid():N}.ref"); // not in refs/, whose files are all taken for branches
         File.WriteAllText(aside, _commit);
         File.Move(aside, path, overwrite: true);
     }
