@@ -85,7 +85,8 @@ public class RankRunTests : CliRun
             using var kill = Process.Start("kill", ["-USR1", $"{process.Id}"]);
             kill.WaitForExit();
         });
-        Assert.True(job.Code == ExitCode.Interrupted, job.ToString());
+        // MPICH's launcher now and then gives 0 after a signal, whatever its processes give: a shell script's 130 too.
+        Assert.True(job.Code == ExitCode.Interrupted || (job.Code == 0 && launcher == "mpirun.mpich"), job.ToString());
         Assert.Single(job.Error.Split('\n'), l => l.StartsWith("Interrupted. The state was saved.", StringComparison.Ordinal));
         var done = MetricsLog.Read(At("run"))[^1].Step;
         var rest = Start(launcher, 3, [.. Arguments("run", done + 2), "--resume"]);
