@@ -89,8 +89,9 @@ internal static class JinjaVariables
     private static bool EndsMaking(List<JinjaToken> tokens, int tag, int at) =>
         Is(tokens, tag, "{%", JinjaTokenKind.Open)
         && (
-            Is(tokens, tag + 1, "set", JinjaTokenKind.Name) ? Is(tokens, at, "=") || Is(tokens, at, ".")
-            : Is(tokens, tag + 1, "for", JinjaTokenKind.Name) && Is(tokens, at, "in", JinjaTokenKind.Name)
+            Is(tokens, tag + 1, "set", JinjaTokenKind.Name)
+                ? Is(tokens, at, "=") || Is(tokens, at, ".")
+                : Is(tokens, tag + 1, "for", JinjaTokenKind.Name) && Is(tokens, at, "in", JinjaTokenKind.Name)
         );
 
     private static bool HasStandard(List<JinjaToken> tokens, int at) =>
