@@ -16,6 +16,8 @@ internal sealed class AnswerMeter : IDisposable
     private readonly Counter<long> _prompt,
         _cached,
         _generated,
+        _guessed,
+        _accepted,
         _canceled,
         _refused;
     private readonly Histogram<double> _duration,
@@ -30,6 +32,8 @@ internal sealed class AnswerMeter : IDisposable
         _prompt = _meter.CreateCounter<long>("longlora.tokens.prompt", "{token}", "Tokens of prompts.");
         _cached = _meter.CreateCounter<long>("longlora.tokens.cached", "{token}", "Tokens of prompts that a cache already held.");
         _generated = _meter.CreateCounter<long>("longlora.tokens.generated", "{token}", "Tokens of answers.");
+        _guessed = _meter.CreateCounter<long>("longlora.tokens.guessed", "{token}", "Tokens of answers that were guessed and checked.");
+        _accepted = _meter.CreateCounter<long>("longlora.tokens.accepted", "{token}", "Guessed tokens that are in the answer.");
         _canceled = _meter.CreateCounter<long>(
             "longlora.answers.cancelled",
             "{answer}",
@@ -103,6 +107,8 @@ internal sealed class AnswerMeter : IDisposable
                         meter._prompt.Add(result.PromptTokens);
                         meter._cached.Add(result.CachedTokens);
                         meter._generated.Add(result.Tokens.Count);
+                        meter._guessed.Add(result.GuessedTokens);
+                        meter._accepted.Add(result.AcceptedTokens);
                         meter._duration.Record(piece.Time.TotalSeconds);
                     }
                     yield return piece;

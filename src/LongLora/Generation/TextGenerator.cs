@@ -136,6 +136,12 @@ public sealed class TextGenerator : IDisposable
     )
     {
         Prepare(prompts, textLength, options);
+        if (options.LookupTokens > 0 && _cache?.CanTruncate != true)
+            throw new ConfigurationException(
+                $"Cannot guess tokens (lookup-tokens is {options.LookupTokens}) because "
+                    + (_streaming is null ? "a layer of this model has a recurrent state" : "a streamed text")
+                    + " cannot go back when a guess is wrong. Set lookup-tokens to 0."
+            );
         var texts = prompts
             .Select((prompt, row) => new AnswerText(prompt, _tokenizer, new TokenSampler(options, numbers[row]), _ends, Context, options))
             .ToList();
@@ -151,14 +157,12 @@ public sealed class TextGenerator : IDisposable
         for (var active = Active(); active.Count > 0; active = Active())
         {
             cancellation.ThrowIfCancellationRequested();
+            active.RemoveAll(row => TryStepByGuess(row, texts[row], numbers[row], onPiece));
+            if (active.Count == 0)
+                continue;
             var logits = Step(texts, active);
             for (var i = 0; i < active.Count; i++)
-                Take(
-                    texts[active[i]],
-                    numbers[active[i]],
-                    logits.AsSpan(i * _model.Config.VocabularySize, _model.Config.VocabularySize),
-                    onPiece
-                );
+                Take(texts[active[i]], numbers[active[i]], At(logits, i), onPiece);
         }
         return [.. texts.Select(t => t.ToResult())];
 
@@ -285,6 +289,36 @@ public sealed class TextGenerator : IDisposable
                 text.MeasurePrompt(logits.AsSpan(i * size, size), prompt[start + first + i + 1]);
         }
     }
+
+    // Every token is chosen from the model's logits after the tokens before it, so a guess changes only what is computed together. The first
+    // token that is another one than was guessed ends the step, and what was read after it is forgotten.
+    private bool TryStepByGuess(int row, AnswerText text, int number, Action<int, AnswerPiece>? onPiece)
+    {
+        if (text.MostGuesses <= 0)
+            return false;
+        int[] known = [.. _held[row], text.Tokens[^1]];
+        var guess = PromptLookup.Guess(known, text.MostGuesses);
+        if (guess.IsEmpty)
+            return false;
+        int[] ids = [text.Tokens[^1], .. guess];
+        var logits = Check(row, ids);
+        var right = 0;
+        do Take(text, number, At(logits, right++), onPiece);
+        while (text.Finish is null && right < ids.Length && text.Tokens[^1] == ids[right]);
+        _cache!.Truncate(row, _held[row].Count + right);
+        _held[row].AddRange(ids.Take(right));
+        text.Guesses = (text.Guesses.Made + guess.Length, text.Guesses.Accepted + right - 1);
+        return true;
+    }
+
+    private float[] Check(int row, int[] ids)
+    {
+        using var noGradient = no_grad();
+        using var scope = NewDisposeScope();
+        return Logits(CachedPass.Read(_model, [.. ids.Select(id => (long)id)], _cache!, row, _positions!));
+    }
+
+    private Span<float> At(float[] logits, int place) => logits.AsSpan(place * _model.Config.VocabularySize, _model.Config.VocabularySize);
 
     private float[] Step(List<AnswerText> texts, List<int> rows)
     {
