@@ -56,6 +56,9 @@ public sealed class TextGenerator : IDisposable
     /// <summary>Most tokens of prompt and answer together.</summary>
     public int Context { get; }
 
+    /// <summary>Lets one pass of all generators run at a time, and joins their steps; null where this one is alone.</summary>
+    internal ComputeTurns? Turns { get; init; }
+
     /// <summary>Tokens of the text that is held.</summary>
     internal int Held => _held.Count > 0 ? _held[0].Count : 0;
 
@@ -154,20 +157,36 @@ public sealed class TextGenerator : IDisposable
                 onPiece?.Invoke(numbers[row], new AnswerPiece("", default, null) { PromptLogProbabilities = measured });
             Take(texts[row], numbers[row], logits, onPiece);
         }
-        for (var active = Active(); active.Count > 0; active = Active())
-        {
-            cancellation.ThrowIfCancellationRequested();
-            active.RemoveAll(row => TryStepByGuess(row, texts[row], numbers[row], onPiece));
-            if (active.Count == 0)
-                continue;
-            var logits = Step(texts, active);
-            for (var i = 0; i < active.Count; i++)
-                Take(texts[active[i]], numbers[active[i]], At(logits, i), onPiece);
-        }
+        Decode(texts, numbers, onPiece, cancellation);
         return [.. texts.Select(t => t.ToResult())];
+    }
+
+    private void Decode(List<AnswerText> texts, int[] numbers, Action<int, AnswerPiece>? onPiece, CancellationToken cancellation)
+    {
+        var joined = Turns is { Parallel: > 1 } turns && texts.Count == 1 && _streaming is null ? turns.StepsOf(_model) : null;
+        joined?.Join();
+        try
+        {
+            for (var active = Active(); active.Count > 0; active = Active())
+            {
+                cancellation.ThrowIfCancellationRequested();
+                active.RemoveAll(row => TryStepByGuess(row, texts[row], numbers[row], joined, onPiece));
+                if (active.Count == 0)
+                    continue;
+                var logits = joined is null ? Pass(() => Step(texts, active)) : Step(texts[0], joined);
+                for (var i = 0; i < active.Count; i++)
+                    Take(texts[active[i]], numbers[active[i]], At(logits, i), onPiece);
+            }
+        }
+        finally
+        {
+            joined?.Leave();
+        }
 
         List<int> Active() => [.. Enumerable.Range(0, texts.Count).Where(row => texts[row].Finish is null)];
     }
+
+    private T Pass<T>(Func<T> pass) => Turns is null ? pass() : Turns.Pass(pass);
 
     private void CheckPrompt(IReadOnlyList<int> prompt)
     {
@@ -259,19 +278,31 @@ public sealed class TextGenerator : IDisposable
         {
             cancellation.ThrowIfCancellationRequested();
             options.PromptProgress?.Report(new(start, prompt.Count));
-            using var scope = NewDisposeScope();
-            long[] ids = [.. prompt.Skip(start).Take(options.PrefillChunk).Select(id => (long)id)];
-            var hidden = _streaming is null
-                ? CachedPass.Read(_model, ids, _cache!, row, _positions!)
-                : CachedPass.Read(_model, ids, _streams[row], cancellation);
-            _held[row].AddRange(ids.Select(id => (int)id));
-            if (options.MeasuresPrompt)
-                Measure(text, hidden, prompt, start);
-            if (start + ids.Length == prompt.Count)
-                logits = Logits(hidden.narrow(0, ids.Length - 1, 1));
+            logits = Pass(() => ReadChunk(row, prompt, start, text, options, cancellation));
             HostMemory.TrimIfGrown();
         }
         return logits;
+    }
+
+    // Logits after the chunk if it is the last one.
+    private float[] ReadChunk(
+        int row,
+        IReadOnlyList<int> prompt,
+        int start,
+        AnswerText text,
+        GenerationOptions options,
+        CancellationToken cancellation
+    )
+    {
+        using var scope = NewDisposeScope();
+        long[] ids = [.. prompt.Skip(start).Take(options.PrefillChunk).Select(id => (long)id)];
+        var hidden = _streaming is null
+            ? CachedPass.Read(_model, ids, _cache!, row, _positions!)
+            : CachedPass.Read(_model, ids, _streams[row], cancellation);
+        _held[row].AddRange(ids.Select(id => (int)id));
+        if (options.MeasuresPrompt)
+            Measure(text, hidden, prompt, start);
+        return start + ids.Length == prompt.Count ? Logits(hidden.narrow(0, ids.Length - 1, 1)) : [];
     }
 
     // A few places at once, because logits of a whole chunk may be larger than the model.
@@ -292,7 +323,7 @@ public sealed class TextGenerator : IDisposable
 
     // Every token is chosen from the model's logits after the tokens before it, so a guess changes only what is computed together. The first
     // token that is another one than was guessed ends the step, and what was read after it is forgotten.
-    private bool TryStepByGuess(int row, AnswerText text, int number, Action<int, AnswerPiece>? onPiece)
+    private bool TryStepByGuess(int row, AnswerText text, int number, JoinedSteps? joined, Action<int, AnswerPiece>? onPiece)
     {
         if (text.MostGuesses <= 0)
             return false;
@@ -301,7 +332,16 @@ public sealed class TextGenerator : IDisposable
         if (guess.IsEmpty)
             return false;
         int[] ids = [text.Tokens[^1], .. guess];
-        var logits = Check(row, ids);
+        joined?.Leave(); // the others need not wait for a pass of this answer's own
+        float[] logits;
+        try
+        {
+            logits = Pass(() => Check(row, ids));
+        }
+        finally
+        {
+            joined?.Join();
+        }
         var right = 0;
         do Take(text, number, At(logits, right++), onPiece);
         while (text.Finish is null && right < ids.Length && text.Tokens[^1] == ids[right]);
@@ -331,6 +371,13 @@ public sealed class TextGenerator : IDisposable
         foreach (var row in rows)
             _held[row].Add(texts[row].Tokens[^1]);
         return Logits(hidden);
+    }
+
+    private float[] Step(AnswerText text, JoinedSteps joined)
+    {
+        var logits = joined.Step(text.Tokens[^1], _cache!, _positions!, _textLength);
+        _held[0].Add(text.Tokens[^1]);
+        return logits;
     }
 
     // [rows, D] -> rows V numbers
