@@ -29,13 +29,15 @@ public class RankTests
         ICommunicator communicator,
         bool isExact = true,
         double weight = 0,
-        Func<int, CancellationToken>? cancel = null
+        Func<int, CancellationToken>? cancel = null,
+        bool isDivided = false
     )
     {
         using var model = LlamaGoldenTests.LoadTiny();
         using var set = AdapterSet.Attach(model, new AdapterOptions(), 3);
         using var parameters = new ParameterBuffer(set.Weights);
-        using var optimizer = new AdamW(parameters, new AdamWOptions(Beta1: 0, Epsilon: 1e-2, MaxGradNorm: 0));
+        var shards = isDivided ? new OptimizerShards(communicator, parameters.Count) : null;
+        using var optimizer = new AdamW(parameters, new AdamWOptions(Beta1: 0, Epsilon: 1e-2, MaxGradNorm: 0.5), shards);
         using var tokens = TokenStore.Build(new Examples(), null);
         var sampler = new BatchSampler(tokens, 24, 1, 5);
         using var pass = new CheckpointedPass(model);
@@ -61,7 +63,7 @@ public class RankTests
         );
         return new(
             log.Steps,
-            optimizer.FirstMoment.clone().DetachFromDisposeScope(),
+            Whole(optimizer.FirstMoment, shards).DetachFromDisposeScope(),
             parameters.Values.detach().clone().DetachFromDisposeScope(),
             sampler.State,
             saved,
@@ -69,16 +71,32 @@ public class RankTests
         );
     }
 
+    private static Tensor Whole(Tensor part, OptimizerShards? shards)
+    {
+        if (shards is null)
+            return part.clone();
+        var whole = zeros(shards.Borders[^1]);
+        shards.Own(whole).copy_(part);
+        shards.Ranks.AllGather(whole, shards.Borders).Wait();
+        return whole;
+    }
+
     [Theory]
-    [InlineData(2)]
-    [InlineData(3)]
-    [InlineData(4)] // does not divide the micro-batches
-    [InlineData(6)]
-    public void Run_any_number_of_ranks_gives_the_bits_of_one_process(int ranks)
+    [InlineData(2, false)]
+    [InlineData(3, false)]
+    [InlineData(4, false)] // does not divide the micro-batches
+    [InlineData(6, false)]
+    [InlineData(1, true)]
+    [InlineData(2, true)]
+    [InlineData(3, true)]
+    [InlineData(4, true)]
+    [InlineData(6, true)]
+    public void Run_any_number_of_ranks_gives_the_bits_of_one_process(int ranks, bool isDivided)
     {
         var one = Train(SingleProcess.Instance);
         Assert.Null(one.Error);
-        foreach (var rank in ThreadCommunicator.Run(ranks, c => Train(c)))
+        Assert.Contains(one.Log, s => s.GradientNorm > 0.5); // some gradients are scaled
+        foreach (var rank in ThreadCommunicator.Run(ranks, c => Train(c, isDivided: isDivided)))
         {
             Assert.Null(rank.Error);
             Assert.Equal(one.Log.Select(s => s.Loss), rank.Log.Select(s => s.Loss));
@@ -90,11 +108,13 @@ public class RankTests
         }
     }
 
-    [Fact]
-    public void Run_sums_in_fp32_are_near_the_exact_ones()
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void Run_sums_in_fp32_are_near_the_exact_ones(bool isDivided)
     {
         var exact = Train(SingleProcess.Instance);
-        foreach (var rank in ThreadCommunicator.Run(2, c => Train(c, isExact: false)))
+        foreach (var rank in ThreadCommunicator.Run(2, c => Train(c, isExact: false, isDivided: isDivided)))
         {
             Assert.Equal(exact.Log.Select(s => s.Loss), rank.Log.Select(s => s.Loss), Within(1e-5));
             Assert.Equal(exact.Log.Select(s => s.GradientNorm), rank.Log.Select(s => s.GradientNorm), Within(1e-4));
@@ -102,12 +122,14 @@ public class RankTests
         }
     }
 
-    [Fact]
-    public void Run_a_canceled_rank_stops_all_of_them_after_the_same_step()
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void Run_a_canceled_rank_stops_all_of_them_after_the_same_step(bool isDivided)
     {
         using var source = new CancellationTokenSource();
         source.Cancel();
-        var ranks = ThreadCommunicator.Run(3, c => Train(c, cancel: rank => rank == 2 ? source.Token : default));
+        var ranks = ThreadCommunicator.Run(3, c => Train(c, cancel: rank => rank == 2 ? source.Token : default, isDivided: isDivided));
         foreach (var rank in ranks)
         {
             Assert.IsAssignableFrom<OperationCanceledException>(rank.Error);
@@ -116,10 +138,12 @@ public class RankTests
         }
     }
 
-    [Fact]
-    public void Run_a_rank_that_diverges_stops_all_of_them_with_one_reason()
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void Run_a_rank_that_diverges_stops_all_of_them_with_one_reason(bool isDivided)
     {
-        var ranks = ThreadCommunicator.Run(2, c => Train(c, weight: double.NaN));
+        var ranks = ThreadCommunicator.Run(2, c => Train(c, weight: double.NaN, isDivided: isDivided));
         foreach (var rank in ranks)
         {
             var error = Assert.IsType<DataException>(rank.Error);
