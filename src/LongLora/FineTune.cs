@@ -56,7 +56,9 @@ public static class FineTune
         RequireWorkForAll(options, ranks);
         options = Pin(options);
         LibTorch.EnsureLoaded();
-        _ = Devices.Parse(options.Machine.Device); // refuse a device that does not exist before anything is written
+        var device = Devices.Parse(options.Machine.Device); // refuse a device that does not exist before anything is written
+        using var nccl = Job.OpenNccl(ranks, device);
+        ranks = nccl ?? ranks;
         var told = new List<string>();
         Action<string> tell =
             !ranks.IsRoot() ? _ => { }

@@ -3,6 +3,7 @@ using LongLora.Attention;
 using LongLora.Data;
 using LongLora.Distributed;
 using LongLora.Runtime;
+using LongLora.Tests.Distributed;
 using LongLora.Tests.Models;
 using LongLora.Training;
 using static TorchSharp.torch;
@@ -103,6 +104,27 @@ public class RankTests
             Assert.Equal(one.Log.Select(s => s.GradientNorm), rank.Log.Select(s => s.GradientNorm));
             Assert.Equal(one.Log.Select(s => s.Tokens), rank.Log.Select(s => s.Tokens));
             Assert.Equal(one.Place, rank.Place);
+            AssertSame(one.Gradients, rank.Gradients, "gradients of the last step");
+            AssertSame(one.Weights, rank.Weights, "weights");
+        }
+    }
+
+    // Operations that are carried out only when they are waited for: a wait that is missing somewhere would be seen.
+    [Theory]
+    [InlineData(2, false)]
+    [InlineData(3, true)]
+    public void Run_over_queues_of_operations_gives_the_bits_of_one_process(int ranks, bool isDivided)
+    {
+        var one = Train(SingleProcess.Instance);
+        var many = ThreadCommunicator.Run(ranks, host =>
+        {
+            using var communicator = StandInNccl.Open(host);
+            return Train(communicator, isDivided: isDivided);
+        });
+        foreach (var rank in many)
+        {
+            Assert.Null(rank.Error);
+            Assert.Equal(one.Log.Select(s => s.GradientNorm), rank.Log.Select(s => s.GradientNorm));
             AssertSame(one.Gradients, rank.Gradients, "gradients of the last step");
             AssertSame(one.Weights, rank.Weights, "weights");
         }
