@@ -42,6 +42,12 @@ public sealed record MachineOptions
     /// </summary>
     public int SequenceParallel { get; init; } = 1;
 
+    /// <summary>
+    /// What is divided among the ranks. The result has the same bytes, and a run may be resumed with another choice. Nothing changes on one
+    /// rank. Default none.
+    /// </summary>
+    public Sharding Shard { get; init; } = Sharding.None;
+
     /// <summary>Adds the problems of these options to a list.</summary>
     /// <param name="problems">The list.</param>
     /// <param name="method">What is trained.</param>
