@@ -24,6 +24,7 @@ public class OptionEffectTests
                 "save-every",
                 "keep-checkpoints",
                 "device",
+                "compute",
                 "blocks-per-segment",
                 "activation-offload",
                 "sequence-parallel",
@@ -67,7 +68,6 @@ public class OptionEffectTests
                 "seed",
                 "shuffle",
                 "keep-documents-apart",
-                "cuda-compute",
                 "quantization",
             ],
         };
@@ -116,7 +116,6 @@ public class OptionEffectTests
         "template: auto",
         "columns: ",
         "token-bytes: ",
-        "cuda-compute: bf16",
         "quantization: none",
     ];
 
