@@ -7,8 +7,8 @@ using LongLora.Loading;
 using LongLora.Models;
 using LongLora.Options;
 using LongLora.Positions;
-using LongLora.Tokenization;
 using LongLora.Runtime;
+using LongLora.Tokenization;
 using LongLora.Training;
 
 namespace LongLora.Studies;

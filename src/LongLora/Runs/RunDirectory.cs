@@ -293,7 +293,10 @@ internal sealed class RunDirectory : IDisposable
     // device is a matter of rounding.
     private string AdaptFingerprint(string saved)
     {
-        var lines = _fingerprint.Split('\n').Where(line => IsOfBase(saved) || !line.StartsWith(BaseLine, StringComparison.Ordinal)).ToList();
+        var lines = _fingerprint
+            .Split('\n')
+            .Where(line => IsOfBase(saved) || !line.StartsWith(BaseLine, StringComparison.Ordinal))
+            .ToList();
         var format = saved.Split('\n').FirstOrDefault(line => line.StartsWith(FormatLine, StringComparison.Ordinal));
         if (format is not null)
             lines.Insert(lines.FindIndex(line => line.StartsWith("quantization: ", StringComparison.Ordinal)), format);

@@ -3,7 +3,6 @@ using LongLora.Attention;
 using LongLora.Configs;
 using LongLora.Models;
 using LongLora.Quantization;
-using LongLora.Runtime;
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -270,7 +269,10 @@ public sealed record StepMemory(
         if (size == 2)
         {
             // Copies of trained matrices for the whole pass; a tile's norms and RoPE are in fp32, and matrices of another type are made for use.
-            var copies = options.Tuning.TrainEverything ? model.Linears.Sum(l => l.InputSize * l.OutputSize) : headIsTrained ? head : 0;
+            var copies =
+                options.Tuning.TrainEverything ? model.Linears.Sum(l => l.InputSize * l.OutputSize)
+                : headIsTrained ? head
+                : 0;
             var made = options.Tuning.TrainEverything || options.Quantization != QuantizationKind.None ? 3 * matrix : 0;
             return tile + rows * 4 * model.Config.HiddenSize * 4 + size * (copies + made);
         }

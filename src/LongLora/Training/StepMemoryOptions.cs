@@ -1,6 +1,5 @@
 using LongLora.Adapters;
 using LongLora.Quantization;
-using LongLora.Runtime;
 using static TorchSharp.torch;
 
 namespace LongLora.Training;

@@ -62,9 +62,6 @@ public class PrecisionChoiceTests
         Assert.SkipUnless(File.Exists(list), "needs /proc/cpuinfo");
         var flags = File.ReadLines(list).FirstOrDefault(line => line.StartsWith("flags", StringComparison.Ordinal))?.Split(' ', '\t') ?? [];
         Assert.SkipUnless(flags.Length > 0, "this kernel lists no flags");
-        Assert.Equal(
-            flags.Contains("avx512f") && (flags.Contains("avx512_bf16") || flags.Contains("amx_bf16")),
-            Processor.MultipliesBf16
-        );
+        Assert.Equal(flags.Contains("avx512f") && (flags.Contains("avx512_bf16") || flags.Contains("amx_bf16")), Processor.MultipliesBf16);
     }
 }

@@ -1,6 +1,5 @@
 using LongLora.Adapters;
 using LongLora.Attention;
-using LongLora.Checkpoints;
 using LongLora.Configs;
 using LongLora.Evaluation;
 using LongLora.Layers;
@@ -166,11 +165,20 @@ public sealed class Bf16Tests : IDisposable
         double Train(ComputePrecision compute)
         {
             var options = MakeOptions(model, context, text, compute.ToString());
-            options = options with { Machine = options.Machine with { Compute = compute } };
+            options = options with
+            {
+                Machine = options.Machine with { Compute = compute },
+                Optimizer = options.Optimizer with { Steps = 16, LearningRate = 5e-4 },
+            };
             FineTune.Run(options);
             using var loaded = LoadedModel.Open(
                 model,
-                new LoadOptions { Adapter = Path.Combine(options.Run.Output, "adapter"), Device = "cpu", Compute = compute }
+                new LoadOptions
+                {
+                    Adapter = Path.Combine(options.Run.Output, "adapter"),
+                    Device = "cpu",
+                    Compute = compute,
+                }
             );
             Assert.Equal(compute == ComputePrecision.Bf16 ? ScalarType.BFloat16 : ScalarType.Float32, loaded.Network.ComputeType);
             using var tokens = TokensOf(loaded, text);
@@ -178,7 +186,6 @@ public sealed class Bf16Tests : IDisposable
         }
         var (wide, narrow) = (Train(ComputePrecision.Fp32), Train(ComputePrecision.Bf16));
         Assert.NotEqual(wide, narrow);
-        Assert.Fail($"{wide} {narrow} {narrow/wide-1}");
         Assert.InRange(narrow / wide, 1 - 0.003, 1 + 0.003);
     }
 
@@ -206,7 +213,11 @@ public sealed class Bf16Tests : IDisposable
 
         // Another format is a matter of rounding: the run goes on, and says so.
         var other = Make("broken", ComputePrecision.Fp32);
-        other = other with { Optimizer = other.Optimizer with { Steps = other.Optimizer.Steps + 1 }, Run = other.Run with { Resume = true } };
+        other = other with
+        {
+            Optimizer = other.Optimizer with { Steps = other.Optimizer.Steps + 1 },
+            Run = other.Run with { Resume = true },
+        };
         FineTune.Run(other, notices: new Told(notices));
         Assert.Contains("bf16", Assert.Single(notices), StringComparison.Ordinal);
         Assert.Contains("compute: fp32\n", File.ReadAllText(Path.Combine(broken.Run.Output, "recipe.yaml")), StringComparison.Ordinal);
@@ -256,12 +267,7 @@ public sealed class Bf16Tests : IDisposable
         parameters.ClearGradients();
         using var pass = new CheckpointedPass(model);
         var count = 2 * (Length - 1);
-        var loss = pass.ForwardBackward(
-            ids,
-            LlamaGoldenTests.Targets(ids),
-            new ForwardContext(attention, positions, packed),
-            1.0 / count
-        );
+        var loss = pass.ForwardBackward(ids, LlamaGoldenTests.Targets(ids), new ForwardContext(attention, positions, packed), 1.0 / count);
         return (loss.item<double>() / count, parameters.Gradients.clone());
     }
 
@@ -295,7 +301,7 @@ public sealed class Bf16Tests : IDisposable
 
     private static LongLora.Data.TokenStore TokensOf(LoadedModel loaded, string text) =>
         LongLora.Data.TokenStore.Build(
-            new FineTuneGoldenTests.MemorySource([.. loaded.Tokenizer!.Encode(File.ReadAllText(text)[..8_000])]),
+            new FineTuneGoldenTests.MemorySource([.. loaded.Tokenizer!.Encode(File.ReadAllText(text)[..12_000])]),
             null
         );
 
