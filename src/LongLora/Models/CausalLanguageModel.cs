@@ -50,8 +50,8 @@ public sealed class CausalLanguageModel : IDisposable
 
     /// <summary>
     /// The type of activations and of the operands of products; weights in another type are converted to it when they are used. On the CPU
-    /// it is fp32 unless bf16 was requested. On CUDA it is bf16, unless fp32 was requested or the device is older than Ampere. Norms, rotary
-    /// positions and losses are always fp32.
+    /// it is fp32 unless bf16 was requested. On CUDA it is bf16, unless fp32 was requested or the device is older than Ampere. Norms,
+    /// rotary positions and losses are always fp32.
     /// </summary>
     public ScalarType ComputeType { get; internal set; } = ScalarType.Float32;
 
@@ -73,7 +73,9 @@ public sealed class CausalLanguageModel : IDisposable
     /// <summary>All norms.</summary>
     internal IReadOnlyList<INormLayer> Norms => _layers.Norms;
 
-    /// <summary>Sets the number format of activations and products. The choice between fp32 and TF32 applies to the whole process.</summary>
+    /// <summary>
+    /// Sets the number format of activations and products. The choice between fp32 and TF32 applies to the whole process.
+    /// </summary>
     /// <param name="precision">As <see cref="PrecisionChoice.Resolve"/> decided for its device.</param>
     internal void ComputeIn(ComputePrecision precision)
     {

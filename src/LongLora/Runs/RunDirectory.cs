@@ -70,8 +70,8 @@ internal sealed class RunDirectory : IDisposable
     }
 
     /// <summary>
-    /// Decides the number format where the options leave it open: that of the run in the directory, or else what suits device and model. All
-    /// ranks get that of rank 0, whose processor may be another one.
+    /// Decides the number format where the options leave it open: that of the run in the directory, or else what suits device and model.
+    /// All ranks get that of rank 0, whose processor may be another one.
     /// </summary>
     /// <param name="stored">The type in which the model's matrices are stored.</param>
     /// <returns>The options, with a format that is not auto.</returns>
@@ -223,7 +223,7 @@ internal sealed class RunDirectory : IDisposable
             if (TryOpen(step, path, damaged) is not { } opened)
                 continue;
             using var saved = opened;
-            saved.Restore(optimizer, parameters, AdaptFingerprint(saved.Fingerprint), spikes);
+            saved.Restore(optimizer, parameters, AdaptFingerprint(_fingerprint, saved.Fingerprint), spikes);
             foreach (var (bad, why) in damaged)
                 _tell($"The checkpoint {SetAside(bad)} is damaged and is not used. {why}");
             if (damaged.Count > 0)
@@ -291,12 +291,9 @@ internal sealed class RunDirectory : IDisposable
 
     // Earlier versions did not write down which model a run started from, and did write down the number format of GPUs, which like the
     // device is a matter of rounding.
-    private string AdaptFingerprint(string saved)
+    internal static string AdaptFingerprint(string own, string saved)
     {
-        var lines = _fingerprint
-            .Split('\n')
-            .Where(line => IsOfBase(saved) || !line.StartsWith(BaseLine, StringComparison.Ordinal))
-            .ToList();
+        var lines = own.Split('\n').Where(line => IsOfBase(saved) || !line.StartsWith(BaseLine, StringComparison.Ordinal)).ToList();
         var format = saved.Split('\n').FirstOrDefault(line => line.StartsWith(FormatLine, StringComparison.Ordinal));
         if (format is not null)
             lines.Insert(lines.FindIndex(line => line.StartsWith("quantization: ", StringComparison.Ordinal)), format);

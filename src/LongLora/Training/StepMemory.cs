@@ -268,7 +268,7 @@ public sealed record StepMemory(
         }
         if (size == 2)
         {
-            // Copies of trained matrices for the whole pass; a tile's norms and RoPE are in fp32, and matrices of another type are made for use.
+            // Copies of trained matrices for the whole pass; a tile's norms and rotary positions in fp32; matrices made for use.
             var copies =
                 options.Tuning.TrainEverything ? model.Linears.Sum(l => l.InputSize * l.OutputSize)
                 : headIsTrained ? head
