@@ -151,7 +151,7 @@ internal static class CachedPass
         long[] shape = [ids.size(0), ids.size(1), model.Config.HiddenSize];
         var hidden = model.Embedding.Forward(ids, model.ComputeType).view(-1, shape[2]);
         if (shape[1] == 1 && !ReferenceEquals(positions, RotaryEmbedding.None))
-            positions = positions.ForFewTokens(model.ComputeType);
+            positions = positions.ForFewTokens();
         using var side = model.OpenSide(ids, hidden);
         var context = new ForwardContext(s_full, positions) { Side = side };
         for (var i = 0; i < model.Blocks.Count; i++)
