@@ -54,7 +54,7 @@ public sealed record ServerOptions
     /// <summary>Most bytes of a request, unpacked, including documents. Default 32 MiB.</summary>
     public long MaxBodyBytes { get; init; } = 32 << 20;
 
-    /// <summary>Requests that may wait while one is answered; further ones are refused. Default 64.</summary>
+    /// <summary>Requests that may wait while others are answered; further ones are refused. Default 64.</summary>
     public int Queue { get; init; } = 64;
 
     /// <summary>Time that running answers have when the server stops. Default 10 s.</summary>

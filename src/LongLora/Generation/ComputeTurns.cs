@@ -1,9 +1,15 @@
+using System.Diagnostics.CodeAnalysis;
 using LongLora.Models;
 
 namespace LongLora.Generation;
 
 /// <summary>Who may compute, shared by the models of one program: how many answers run, and one pass through a model at a time.</summary>
 /// <param name="parallel">Most answers that are generated at the same time, at least 1.</param>
+[SuppressMessage(
+    "Design",
+    "CA1001:Types that own disposable fields should be disposable",
+    Justification = "A semaphore without a wait handle has nothing to free, and models that share it end in any order."
+)]
 internal sealed class ComputeTurns(int parallel)
 {
     private readonly SemaphoreSlim _places = new(parallel, parallel);
