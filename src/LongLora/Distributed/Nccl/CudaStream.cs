@@ -1,5 +1,4 @@
 using System.Runtime.InteropServices;
-using LongLora.Runtime;
 using TorchSharp;
 using static TorchSharp.torch;
 
