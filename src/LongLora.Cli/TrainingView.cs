@@ -62,7 +62,7 @@ internal sealed class TrainingView(CliContext context, FineTuneOptions options)
             context.Output,
             $"{options.Model.FromScratch ?? options.Model.Path} to {options.Model.Context:N0} tokens: "
                 + $"{FineTuneOptionTable.ToKebabCase(options.Method.Tuning.ToString())}, {DescribeAttention()} attention, "
-                + $"{options.Optimizer.Steps:N0} steps"
+                + $"{options.Optimizer.Steps:N0} steps{(value.ComputeType == TorchSharp.torch.ScalarType.BFloat16 ? ", in bf16" : "")}"
         );
     }
 

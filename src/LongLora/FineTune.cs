@@ -3,6 +3,7 @@ using LongLora.Data;
 using LongLora.Distributed;
 using LongLora.Export;
 using LongLora.Loading;
+using LongLora.Models;
 using LongLora.Options;
 using LongLora.Positions;
 using LongLora.Runs;
@@ -72,6 +73,7 @@ public static class FineTune
 
         // Files -> weights: mapped, checked, and attached to the architecture that config.json describes, positions rescaled.
         var source = ModelSource.Open(run.PrepareBase());
+        options = run.SettleCompute(source.StoredType);
         var plan = TrainingPlan.Make(
             source.RequireFiles(),
             options.Model.Context,
@@ -99,6 +101,7 @@ public static class FineTune
         // What is trained: LoRA beside the projections, embeddings and norms themselves, all in one flat buffer.
         using var adapters = AdapterSet.Attach(model, options.Method.MakeAdapterOptions(), options.Run.Seed);
         using var parameters = new ParameterBuffer(adapters.Weights);
+        ProductWeights.HoldFrozen(model);
         var shards = options.Machine.Shard == Sharding.None || ranks.Size == 1 ? null : new OptimizerShards(ranks, parameters.Count);
         using var optimizer = new AdamW(parameters, options.Optimizer.MakeAdamWOptions(), shards);
 
@@ -200,7 +203,7 @@ public static class FineTune
             RopeFactor = options.Model.RopeFactor,
             Quantization = options.Machine.Quantization,
             Device = options.Machine.Device,
-            CudaCompute = options.Machine.CudaCompute,
+            Compute = options.Machine.Compute,
         };
     }
 }

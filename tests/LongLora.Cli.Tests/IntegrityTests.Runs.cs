@@ -18,7 +18,7 @@ public partial class IntegrityTests
         {
             set_num_threads(threads + 1);
             Assert.Contains(
-                $"this is {ComputeProfile.Describe("cpu")}. The result will not",
+                $"this is {ComputeProfile.Describe("cpu", ComputePrecision.Fp32)}. The result will not",
                 Continue(Resume("run")).Error,
                 StringComparison.Ordinal
             );

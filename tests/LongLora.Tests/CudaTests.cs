@@ -25,20 +25,20 @@ public sealed class CudaTests : IDisposable
 
     public void Dispose() => _folder.Dispose();
 
-    public static TheoryData<string, string, CudaCompute, QuantizationKind> Steps
+    public static TheoryData<string, string, ComputePrecision, QuantizationKind> Steps
     {
         get
         {
-            var data = new TheoryData<string, string, CudaCompute, QuantizationKind>();
+            var data = new TheoryData<string, string, ComputePrecision, QuantizationKind>();
             foreach (var family in FamilyContractTests.Families)
-                data.Add("cuda", family.Data, CudaCompute.Fp32, QuantizationKind.None);
-            data.Add("cuda", "llama_tiny", CudaCompute.Tf32, QuantizationKind.None);
-            data.Add("cuda", "llama_tiny", CudaCompute.Fp32, QuantizationKind.Nf4);
-            data.Add("cuda", "llama_tiny", CudaCompute.Fp32, QuantizationKind.Int8);
+                data.Add("cuda", family.Data, ComputePrecision.Fp32, QuantizationKind.None);
+            data.Add("cuda", "llama_tiny", ComputePrecision.Tf32, QuantizationKind.None);
+            data.Add("cuda", "llama_tiny", ComputePrecision.Fp32, QuantizationKind.Nf4);
+            data.Add("cuda", "llama_tiny", ComputePrecision.Fp32, QuantizationKind.Int8);
             foreach (var device in new[] { "cpu", "cuda" })
             {
-                data.Add(device, "llama_tiny", CudaCompute.Bf16, QuantizationKind.None);
-                data.Add(device, "llama_tiny", CudaCompute.Bf16, QuantizationKind.Nf4);
+                data.Add(device, "llama_tiny", ComputePrecision.Bf16, QuantizationKind.None);
+                data.Add(device, "llama_tiny", ComputePrecision.Bf16, QuantizationKind.Nf4);
             }
             return data;
         }
@@ -55,7 +55,7 @@ public sealed class CudaTests : IDisposable
     private static (double Loss, Tensor Gradients) Step(
         string family,
         Device device,
-        CudaCompute compute,
+        ComputePrecision compute,
         QuantizationKind quantization,
         ActivationOffload offload = ActivationOffload.None
     )
@@ -63,8 +63,8 @@ public sealed class CudaTests : IDisposable
         using var scratch = new TemporaryFolder();
         var folder = CheckpointDirectory.Open(FamilyContractTests.Locate(scratch, family));
         using var model = ModelLoader.Load(folder.Config, folder, device, quantization);
-        model.ComputeOnCuda(compute);
-        if (compute == CudaCompute.Bf16)
+        model.ComputeIn(compute);
+        if (compute == ComputePrecision.Bf16)
             model.ComputeType = ScalarType.BFloat16;
         using var set = AdapterSet.Attach(model, new AdapterOptions(), 3);
         using (var generator = new Generator(8, CPU))
@@ -97,17 +97,17 @@ public sealed class CudaTests : IDisposable
 
     [Theory]
     [MemberData(nameof(Steps))]
-    public void Step_equals_that_of_the_CPU(string device, string family, CudaCompute compute, QuantizationKind quantization)
+    public void Step_equals_that_of_the_CPU(string device, string family, ComputePrecision compute, QuantizationKind quantization)
     {
         var place = Require(device);
         using var scope = NewDisposeScope();
-        var expected = Step(family, CPU, CudaCompute.Fp32, quantization);
+        var expected = Step(family, CPU, ComputePrecision.Fp32, quantization);
         var seen = Step(family, place, compute, quantization);
         // 24, 11 and 8 bits of mantissa, through two blocks and back.
         var (loss, share) = compute switch
         {
-            CudaCompute.Fp32 => (1e-5, 1e-4),
-            CudaCompute.Tf32 => (2e-3, 5e-3),
+            ComputePrecision.Fp32 => (1e-5, 1e-4),
+            ComputePrecision.Tf32 => (2e-3, 5e-3),
             _ => (1e-2, 5e-2),
         };
         Assert.Equal(expected.Loss, seen.Loss, loss);
@@ -122,10 +122,10 @@ public sealed class CudaTests : IDisposable
     {
         var place = Require(device);
         using var scope = NewDisposeScope();
-        var expected = Step("llama_tiny", place, CudaCompute.Bf16, QuantizationKind.None);
+        var expected = Step("llama_tiny", place, ComputePrecision.Bf16, QuantizationKind.None);
         foreach (var offload in new[] { ActivationOffload.Host, ActivationOffload.Disk, ActivationOffload.Auto })
         {
-            var seen = Step("llama_tiny", place, CudaCompute.Bf16, QuantizationKind.None, offload);
+            var seen = Step("llama_tiny", place, ComputePrecision.Bf16, QuantizationKind.None, offload);
             Assert.Equal(expected.Loss, seen.Loss);
             Assert.True(expected.Gradients.equal(seen.Gradients).all().item<bool>(), $"{offload} changes bits");
         }
@@ -175,7 +175,7 @@ public sealed class CudaTests : IDisposable
         {
             var folder = CheckpointDirectory.Open(SharedMaterial.Golden("stories260K-hf"));
             using var model = ModelLoader.Load(folder.Config, folder, where);
-            model.ComputeOnCuda(CudaCompute.Fp32);
+            model.ComputeIn(ComputePrecision.Fp32);
             using var generator = new TextGenerator(model, TokenizerLoader.Load(SharedMaterial.Golden("stories260K-hf")), cacheType: kept);
             return generator.Generate("Once upon a time", new GenerationOptions { MaxTokens = 40 }).Text;
         }

@@ -1,6 +1,7 @@
 using System.CommandLine;
 using LongLora.Generation;
 using LongLora.Loading;
+using LongLora.Models;
 using LongLora.Quantization;
 
 namespace LongLora.Cli.Arguments;
@@ -13,13 +14,19 @@ internal sealed class ModelArguments
     private readonly AdapterArguments _reading = new();
     private readonly DeviceOption _device = new();
     private readonly QuantizationOption _quantization = new(QuantizationKind.None);
+    private readonly ComputeOption? _compute;
     private readonly PositionArguments? _positions;
     private readonly bool _withAdapter;
 
     /// <param name="withPositions">Whether positions can be rescaled for the command.</param>
+    /// <param name="withCompute">Whether the number format can be chosen.</param>
     /// <param name="withAdapter">Whether there is <c>--adapter</c> for one adapter; a command with several has its own.</param>
-    internal ModelArguments(bool withPositions = false, bool withAdapter = true) =>
-        (_positions, _withAdapter) = (withPositions ? new PositionArguments() : null, withAdapter);
+    internal ModelArguments(bool withPositions = false, bool withCompute = false, bool withAdapter = true) =>
+        (_positions, _compute, _withAdapter) = (
+            withPositions ? new PositionArguments() : null,
+            withCompute ? new ComputeOption() : null,
+            withAdapter
+        );
 
     internal void AddTo(Command command)
     {
@@ -30,6 +37,8 @@ internal sealed class ModelArguments
         _positions?.AddTo(command);
         command.Options.Add(_quantization);
         command.Options.Add(_device);
+        if (_compute is not null)
+            command.Options.Add(_compute);
     }
 
     /// <summary>The given folders.</summary>
@@ -54,13 +63,20 @@ internal sealed class ModelArguments
     }
 
     /// <summary>A model without an adapter, on the requested device.</summary>
-    internal LoadedModel Open(ParseResult parsed, string model, LoadOptions? options = null) =>
-        LoadedModel.Open(
+    internal LoadedModel Open(ParseResult parsed, string model, LoadOptions? options = null)
+    {
+        var loaded = LoadedModel.Open(
             model,
             (options ?? new LoadOptions()) with
             {
                 Device = parsed.GetValue(_device)!,
                 Quantization = parsed.GetValue(_quantization),
+                Compute = _compute is null ? null : parsed.GetValue(_compute),
             }
         );
+        // A command that chooses the format measures, and writes no weights.
+        if (_compute is not null)
+            ProductWeights.HoldFrozen(loaded.Network);
+        return loaded;
+    }
 }

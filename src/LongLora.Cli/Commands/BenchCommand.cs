@@ -68,6 +68,7 @@ internal static class BenchCommand
             DefaultValueFactory = _ => standard.Offload,
         };
         var device = new DeviceOption();
+        var compute = new ComputeOption();
         var json = new JsonOption();
         var peer = new Option<string>("--export-peer")
         {
@@ -85,6 +86,7 @@ internal static class BenchCommand
             blocks,
             offload,
             device,
+            compute,
             json,
             peer,
         };
@@ -100,7 +102,16 @@ internal static class BenchCommand
                 Offload = parsed.GetValue(offload),
             };
             var place = device.Read(parsed);
-            var maker = ChooseMaker(parsed.GetValue(model), parsed.GetValue(device)!, contexts.Max(), parsed.GetValue(kind));
+            var maker = ChooseMaker(
+                parsed.GetValue(model),
+                contexts.Max(),
+                new LoadOptions
+                {
+                    Device = parsed.GetValue(device)!,
+                    Quantization = parsed.GetValue(kind),
+                    Compute = parsed.GetValue(compute),
+                }
+            );
             if (parsed.GetValue(peer) is { } folder)
                 StepBenchmark.Export(folder, maker, contexts, options);
             var results = contexts.Select(length => Measure(context, maker, length, options)).ToList();
@@ -162,9 +173,8 @@ internal static class BenchCommand
             var prompts = lengths.Read(parsed);
             using var made = ChooseMaker(
                 parsed.GetValue(model),
-                parsed.GetValue(device)!,
                 prompts.Max() + parsed.GetValue(tokens),
-                parsed.GetValue(kind)
+                new LoadOptions { Device = parsed.GetValue(device)!, Quantization = parsed.GetValue(kind) }
             )();
             context.Output.WriteLine($"Full attention, batch 1; {TorchSharp.torch.get_num_threads()} threads.");
             var table = new Table().Border(TableBorder.Simple);
@@ -280,14 +290,14 @@ internal static class BenchCommand
         return command;
     }
 
-    private static Func<LoadedModel> ChooseMaker(string? model, string device, int context, QuantizationKind kind)
+    private static Func<LoadedModel> ChooseMaker(string? model, int context, LoadOptions options)
     {
         var source =
             model is null ? ModelSource.Create(StepBenchmark.CreateSmallLlama(context), seed: 0)
             : !Directory.Exists(model) && PublishedConfigs.Names.Contains(model)
                 ? ModelSource.Create(PublishedConfigs.Find(model), seed: 0, TorchSharp.torch.ScalarType.BFloat16)
             : ModelSource.Open(model);
-        return () => LoadedModel.Open(source, new LoadOptions { Device = device, Quantization = kind });
+        return () => LoadedModel.Open(source, options);
     }
 
     private static StepBenchmarkResult Measure(CliContext context, Func<LoadedModel> maker, int length, StepBenchmarkOptions options)

@@ -13,7 +13,7 @@ internal static class EvaluateAnswersCommand
 {
     internal static Command Create(CliContext context)
     {
-        var source = new ModelArguments(withPositions: true);
+        var source = new ModelArguments(withPositions: true, withCompute: true);
         var data = new Option<string[]>("--data")
         {
             Description = "files and folders with conversations, as for longlora sft",
@@ -95,6 +95,7 @@ internal static class EvaluateAnswersCommand
                 {
                     Model = source.ReadNames(parsed).Model,
                     Adapter = source.ReadNames(parsed).Adapter,
+                    Compute = loaded.Network.ComputeName,
                     Loss = result.Loss,
                     Tokens = result.Tokens,
                     Examples = result.Examples,

@@ -41,7 +41,7 @@ internal static class EvaluateCommand
 
     private static Verb CreatePerplexity(CliContext context)
     {
-        var source = new ModelArguments(withPositions: true);
+        var source = new ModelArguments(withPositions: true, withCompute: true);
         var text = new TextArguments();
         var lengths = new LengthsOption(
             "context lengths in tokens, separated by commas; also --context",
@@ -115,6 +115,7 @@ internal static class EvaluateCommand
                         {
                             Model = source.ReadNames(parsed).Model,
                             Adapter = source.ReadNames(parsed).Adapter,
+                            Compute = loaded.Network.ComputeName,
                             Results = results,
                         });
                     if (parsed.GetValue(picture) is { } image)

@@ -16,7 +16,7 @@ internal static class EvaluateRetrieval
     /// <param name="description">For the help.</param>
     internal static Verb Create(CliContext context, RetrievalTask task, RetrievalTask? given, string description)
     {
-        var source = new ModelArguments(withPositions: true);
+        var source = new ModelArguments(withPositions: true, withCompute: true);
         var lengths = new LengthsOption(
             "total lengths of document, question and answer in tokens, separated by commas",
             isRequired: given is null
@@ -96,6 +96,7 @@ internal static class EvaluateRetrieval
                     Task = task.Name,
                     Model = source.ReadNames(parsed).Model,
                     Adapter = source.ReadNames(parsed).Adapter,
+                    Compute = loaded.Network.ComputeName,
                     Scoring = way,
                     Results = results,
                 });

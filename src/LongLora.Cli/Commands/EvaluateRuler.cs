@@ -13,7 +13,7 @@ internal static class EvaluateRuler
 {
     internal static Verb Create(CliContext context)
     {
-        var source = new ModelArguments(withPositions: true);
+        var source = new ModelArguments(withPositions: true, withCompute: true);
         var lengths = new LengthsOption("total lengths of document, question and space for the answer in tokens, separated by commas");
         var tasks = new Option<string[]>("--tasks")
         {
@@ -91,6 +91,7 @@ internal static class EvaluateRuler
                 {
                     Model = source.ReadNames(parsed).Model,
                     Adapter = source.ReadNames(parsed).Adapter,
+                    Compute = loaded.Network.ComputeName,
                     Tasks = [.. byTask.Select(t => new RulerTaskResult(t.Name, way, t.Results))],
                 });
             if (parsed.GetValue(picture) is { } image)

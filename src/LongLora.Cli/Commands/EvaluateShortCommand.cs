@@ -13,7 +13,7 @@ internal static class EvaluateShortCommand
 {
     internal static Verb Create(CliContext context)
     {
-        var source = new ModelArguments();
+        var source = new ModelArguments(withCompute: true);
         var extended = new Option<string>("--extended")
         {
             Description = "folder of the extended model, if it is a full model instead of an adapter",

@@ -14,7 +14,7 @@ internal static class EvaluateStreamingCommand
 {
     internal static Verb Create(CliContext context)
     {
-        var source = new ModelArguments();
+        var source = new ModelArguments(withCompute: true);
         var text = new TextArguments();
         var window = new Option<int?>("--window")
         {
@@ -89,6 +89,7 @@ internal static class EvaluateStreamingCommand
                 {
                     Model = source.ReadNames(parsed).Model,
                     Adapter = source.ReadNames(parsed).Adapter,
+                    Compute = loaded.Network.ComputeName,
                     Results = columns,
                 });
             return ExitCode.Done;

@@ -102,6 +102,8 @@ internal static class PlanCommand
         }
         table.AddEmptyRow().AddRow("[bold]together[/]", $"[bold]{TrainingPlan.FormatSize(plan.Memory.Peak)}[/]", "");
         context.Console.Write(table);
+        if (plan.ComputeType == TorchSharp.torch.ScalarType.BFloat16)
+            context.Output.WriteLine("Activations and products are in bf16.");
         if (plan.Memory.Offloaded > 0)
             context.Output.WriteLine(
                 $"Activations are kept {(plan.Offload == ActivationOffload.Disk ? "on disk" : "in the host's memory")}: "

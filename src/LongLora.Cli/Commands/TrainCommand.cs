@@ -71,6 +71,7 @@ internal static class TrainCommand
         var recipe = new RecipeOption();
         command.Options.Add(recipe);
         var flags = table.Select(option => new Flag(option)).ToList();
+        flags.AddRange(FineTuneOptionTable.Former.Select(option => new Flag(option) { Hidden = true }));
         flags.ForEach(command.Options.Add);
         return parsed =>
             ApplyFlags(

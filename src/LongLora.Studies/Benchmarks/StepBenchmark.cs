@@ -122,6 +122,7 @@ internal static class StepBenchmark
         var model = loaded.Network;
         using var adapters = AdapterSet.Attach(model, options.Tuning, options.Seed);
         using var parameters = new ParameterBuffer(adapters.Weights);
+        ProductWeights.HoldFrozen(model);
         using var optimizer = new AdamW(parameters, new AdamWOptions());
         using var pass = new CheckpointedPass(model, options.BlocksPerSegment, options.Offload);
         using var trainer = new Trainer(
@@ -185,6 +186,7 @@ internal static class StepBenchmark
                 Quantization = matrix is QuantizedProjection { Kind: var kind } ? kind : QuantizationKind.None,
                 StoredType = matrix is DenseProjection { Weight.Value.dtype: var type } ? type : ScalarType.Float32,
                 Cuda = model.Device.type == DeviceType.CUDA,
+                ComputeType = model.ComputeType,
             }
         );
     }

@@ -7,6 +7,7 @@ using LongLora.Loading;
 using LongLora.Models;
 using LongLora.Options;
 using LongLora.Positions;
+using LongLora.Runtime;
 using LongLora.Tokenization;
 using LongLora.Training;
 
@@ -51,7 +52,7 @@ internal sealed class QuickstartMeasurement : IDisposable
     /// </param>
     internal IReadOnlyList<LengthMeasure> Run(LoadOptions state, IReadOnlyList<LengthMeasure>? same = null)
     {
-        using var loaded = LoadedModel.Open(_options.Model, state with { Device = "cpu" });
+        using var loaded = LoadedModel.Open(_options.Model, state with { Device = "cpu", Compute = ComputePrecision.Fp32 });
         var (model, config) = (loaded.Network, loaded.Config);
         var measures = new List<LengthMeasure>();
         foreach (var length in _lengths)

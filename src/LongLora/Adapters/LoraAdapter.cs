@@ -59,8 +59,8 @@ internal class LoraAdapter : ILinearUpdate, IDisposable
     {
         using var scope = NewDisposeScope();
         var output = projection.Forward(rows, outputs);
-        var narrow = nn.functional.linear(rows, A.Value.to(rows.dtype)); // [N, I] -> [N, r]
-        output.addmm_(narrow, outputs.Of(B.Value, 0).to(rows.dtype).t(), 1, (float)Scale);
+        var narrow = Products.Linear(rows, A.Value.to(rows.dtype)); // [N, I] -> [N, r]
+        output.AddTimes(narrow, outputs.Of(B.Value, 0).to(rows.dtype).t(), Scale);
         if (Bias is not null)
             output.add_(outputs.Of(Bias.Value, 0).to(rows.dtype), Scalars.Of(Scale));
         return output.MoveToOuterDisposeScope();
@@ -83,8 +83,8 @@ internal class LoraAdapter : ILinearUpdate, IDisposable
     {
         using var scope = NewDisposeScope();
         var result = projection.ComputeInputGradient(gradient, inputs, outputs);
-        var narrow = gradient.mm(outputs.Of(B.Value, 0).to(gradient.dtype)); // [N, O] -> [N, r]
-        result.addmm_(narrow, inputs.Of(A.Value, 1).to(gradient.dtype), 1, (float)Scale);
+        var narrow = gradient.Times(outputs.Of(B.Value, 0).to(gradient.dtype)); // [N, O] -> [N, r]
+        result.AddTimes(narrow, inputs.Of(A.Value, 1).to(gradient.dtype), Scale);
         return result.MoveToOuterDisposeScope();
     }
 
@@ -119,9 +119,9 @@ internal class LoraAdapter : ILinearUpdate, IDisposable
     {
         using var scope = NewDisposeScope();
         if (B.IsTrained)
-            DenseProjection.AddProduct(outputs.Of(B.GetGradient(), 0), gradient.t(), rows.mm(A.Value.to(rows.dtype).t()), Scale);
+            DenseProjection.AddProduct(outputs.Of(B.GetGradient(), 0), gradient.t(), rows.Times(A.Value.to(rows.dtype).t()), Scale);
         if (A.IsTrained)
-            DenseProjection.AddProduct(A.GetGradient(), gradient.mm(outputs.Of(B.Value, 0).to(rows.dtype)).t(), rows, Scale);
+            DenseProjection.AddProduct(A.GetGradient(), gradient.Times(outputs.Of(B.Value, 0).to(rows.dtype)).t(), rows, Scale);
         if (Bias is { IsTrained: true })
             outputs.Of(Bias.GetGradient(), 0).add_(gradient.sum(0, type: ScalarType.Float32), Scalars.Of(Scale));
     }

@@ -14,14 +14,37 @@ internal sealed class DenseProjection(Weight weight, Weight? bias = null) : IPro
     /// <summary>b [O], or null.</summary>
     public Weight? Bias { get; } = bias;
 
+    // W in the type of products, for as long as it does not change.
+    private Tensor? _prepared;
+
+    /// <summary>Converts W once for many products, until <see cref="Forget"/>. W must not change meanwhile.</summary>
+    /// <param name="type">The type of their rows.</param>
+    internal void Prepare(ScalarType type)
+    {
+        Forget();
+        _prepared = HostMemory.AllocateApart(() => Weight.Value.detach().to(type)).DetachFromDisposeScope();
+    }
+
+    /// <summary>Frees what <see cref="Prepare"/> made.</summary>
+    internal void Forget()
+    {
+        _prepared?.Dispose();
+        _prepared = null;
+    }
+
+    // A graph that leads to trained values needs these themselves.
+    private Tensor Choose(ScalarType type) =>
+        _prepared is { } prepared && prepared.dtype == type && !(Weight.IsTrained && is_grad_enabled()) ? prepared : Weight.Value;
+
     /// <inheritdoc/>
     public Tensor Forward(Tensor rows, FeatureSlice? outputs = null)
     {
         using var scope = NewDisposeScope();
         if (RowProduct.Takes(rows) && RowProduct.Multiply(rows, outputs.Of(Weight.Value, 0)) is { } product)
             return (Bias is null ? product : product.add_(outputs.Of(Bias.Value, 0), Scalars.One)).MoveToOuterDisposeScope();
-        Tensor Used(Tensor value) => outputs.Of(value, 0).In(rows.dtype);
-        return nn.functional.linear(rows, Used(Weight.Value), Bias is null ? null : Used(Bias.Value)).MoveToOuterDisposeScope();
+        return Products
+            .Linear(rows, outputs.Of(Choose(rows.dtype), 0), Bias is null ? null : outputs.Of(Bias.Value, 0))
+            .MoveToOuterDisposeScope();
     }
 
     /// <inheritdoc/>
@@ -37,8 +60,8 @@ internal sealed class DenseProjection(Weight weight, Weight? bias = null) : IPro
     public Tensor ComputeInputGradient(Tensor gradient, FeatureSlice? inputs = null, FeatureSlice? outputs = null)
     {
         using var scope = NewDisposeScope();
-        var used = outputs.Of(inputs.Of(Weight.Value, 1), 0);
-        return gradient.mm(used.In(gradient.dtype)).MoveToOuterDisposeScope();
+        var used = outputs.Of(inputs.Of(Choose(gradient.dtype), 1), 0);
+        return gradient.Times(used.In(gradient.dtype)).MoveToOuterDisposeScope();
     }
 
     /// <inheritdoc/>
@@ -50,6 +73,6 @@ internal sealed class DenseProjection(Weight weight, Weight? bias = null) : IPro
         if (a.dtype == target.dtype)
             target.addmm_(a, b, 1, (float)scale);
         else
-            target.add_(a.mm(b), Scalars.Of(scale));
+            target.add_(a.Times(b), Scalars.Of(scale));
     }
 }

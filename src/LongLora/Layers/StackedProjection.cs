@@ -28,7 +28,7 @@ internal sealed class StackedProjection(Weight stack, int index, bool isTranspos
             own = own.detach().requires_grad_(true);
             own.grad = Stack.GetGradient().select(0, index);
         }
-        return nn.functional.linear(rows, outputs.Of(Turn(own), 0).In(rows.dtype)).MoveToOuterDisposeScope();
+        return Products.Linear(rows, outputs.Of(Turn(own), 0)).MoveToOuterDisposeScope();
     }
 
     /// <inheritdoc/>
@@ -45,7 +45,7 @@ internal sealed class StackedProjection(Weight stack, int index, bool isTranspos
     {
         using var scope = NewDisposeScope();
         var used = outputs.Of(inputs.Of(Turn(Stack.Value.detach().select(0, index)), 1), 0);
-        return gradient.mm(used.In(gradient.dtype)).MoveToOuterDisposeScope();
+        return gradient.Times(used.In(gradient.dtype)).MoveToOuterDisposeScope();
     }
 
     /// <inheritdoc/>

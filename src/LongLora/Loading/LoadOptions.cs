@@ -42,6 +42,9 @@ public sealed record LoadOptions
     /// <summary><c>auto</c> (CUDA if available), <c>cpu</c>, <c>cuda</c> or <c>cuda:N</c>. Default <c>auto</c>.</summary>
     public string Device { get; init; } = "auto";
 
-    /// <summary>The number type of computations on CUDA; null for bf16 if the device supports it, or else fp32. Default null.</summary>
-    public CudaCompute? CudaCompute { get; init; }
+    /// <summary>
+    /// The number format of activations and products. Null for fp32 on the CPU, whatever the processor, and on CUDA bf16 if the device
+    /// supports it, or else fp32. Default null.
+    /// </summary>
+    public ComputePrecision? Compute { get; init; }
 }

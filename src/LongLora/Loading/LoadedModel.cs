@@ -39,8 +39,10 @@ public sealed class LoadedModel : IDisposable
         AdapterSet? adapter = null;
         try
         {
-            if (options.CudaCompute is { } compute)
-                network.ComputeOnCuda(compute);
+            if (options.Compute is { } compute)
+                network.ComputeIn(
+                    PrecisionChoice.Resolve(compute, network.Device.type, Math.Max(0, network.Device.index), source.StoredType)
+                );
             if (options.Adapter is { } folder)
                 adapter = PeftFormat.Attach(folder, network, options.AdapterReading);
             return new LoadedModel(source, network, adapter, template);

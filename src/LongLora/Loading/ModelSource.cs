@@ -66,6 +66,9 @@ public abstract class ModelSource
     /// <summary>The stored model, from which exports copy the config's text and the tokenizer's files; null if there is none.</summary>
     internal virtual IModelFiles? Files => null;
 
+    /// <summary>The type in which its matrices are stored.</summary>
+    internal virtual ScalarType StoredType => RequireFiles().FindMainType();
+
     /// <summary>The tokenizer, read on first use; null if there is none, so the model can only read token ids.</summary>
     /// <exception cref="CheckpointException">One of its files is damaged, or a component is not supported.</exception>
     public ITokenizer? Tokenizer => _tokenizer.Value;

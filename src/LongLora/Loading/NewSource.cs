@@ -15,6 +15,8 @@ internal sealed class NewSource(ModelConfig config, long seed, ScalarType type, 
 
     public override ModelConfig Config => config;
 
+    internal override ScalarType StoredType => type;
+
     internal override IReadOnlyList<string> TextFiles => tokenizer is null ? [] : ListTextFiles(tokenizer);
 
     private protected override ITokenizer? ReadTokenizer() => tokenizer is null ? null : TokenizerLoader.LoadIfPresent(tokenizer);

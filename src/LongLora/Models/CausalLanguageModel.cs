@@ -22,11 +22,10 @@ public sealed class CausalLanguageModel : IDisposable
         (Config, _layers, Device, _files) = (config, layers, device, files);
         (Embedding, Blocks, FinalNorm, Head) = parts;
         TokenInputs = parts.TokenInputs;
-        ComputeType = device.type == TorchSharp.DeviceType.CUDA && HasBf16 ? ScalarType.BFloat16 : ScalarType.Float32;
+        // On the CPU fp32 unless somebody asks, so that numbers do not depend on what the processor can do.
+        if (device.type == TorchSharp.DeviceType.CUDA)
+            ComputeType = PrecisionChoice.Resolve(ComputePrecision.Auto, device.type, device.index, ScalarType.BFloat16).ToTensorType();
     }
-
-    // The fused attention of older GPUs does not accept bf16. Without it the scores are a matrix [L, L].
-    private bool HasBf16 => CudaDriver.GetCapability(Device.index) is not < 8;
 
     /// <summary>The architecture, with the positions that the model was built for.</summary>
     public ModelConfig Config { get; private set; }
@@ -50,10 +49,14 @@ public sealed class CausalLanguageModel : IDisposable
     public Device Device { get; }
 
     /// <summary>
-    /// The type of activations and of the operands of products; weights are converted to it when they are used. It is fp32 on the CPU. On
-    /// CUDA it is bf16, unless fp32 was requested or the device is older than Ampere. Norms, RoPE angles and losses are always fp32.
+    /// The type of activations and of the operands of products; weights in another type are converted to it when they are used. On the CPU
+    /// it is fp32 unless bf16 was requested. On CUDA it is bf16, unless fp32 was requested or the device is older than Ampere. Norms,
+    /// rotary positions and losses are always fp32.
     /// </summary>
-    public ScalarType ComputeType { get; internal set; }
+    public ScalarType ComputeType { get; internal set; } = ScalarType.Float32;
+
+    /// <summary>The name of that type in options and files.</summary>
+    internal string ComputeName => ComputeType == ScalarType.BFloat16 ? "bf16" : "fp32";
 
     /// <summary>All weights in the checkpoint's order, without quantized matrices.</summary>
     internal IReadOnlyList<Weight> Weights => _layers.Weights;
@@ -71,19 +74,14 @@ public sealed class CausalLanguageModel : IDisposable
     internal IReadOnlyList<INormLayer> Norms => _layers.Norms;
 
     /// <summary>
-    /// Sets the precision of a model on CUDA; the CPU always uses fp32. The choice between fp32 and TF32 applies to the whole process.
+    /// Sets the number format of activations and products. The choice between fp32 and TF32 applies to the whole process.
     /// </summary>
-    public void ComputeOnCuda(CudaCompute compute)
+    /// <param name="precision">As <see cref="PrecisionChoice.Resolve"/> decided for its device.</param>
+    internal void ComputeIn(ComputePrecision precision)
     {
-        if (Device.type != TorchSharp.DeviceType.CUDA)
-            return;
-        if (compute == CudaCompute.Bf16 && !HasBf16)
-            throw new ConfigurationException(
-                $"Cannot use cuda-compute bf16 because the device {Device} has compute capability "
-                    + $"{CudaDriver.GetCapability(Device.index)}, and bf16 needs 8. Use fp32."
-            );
-        ComputeType = compute == CudaCompute.Bf16 ? ScalarType.BFloat16 : ScalarType.Float32;
-        backends.cuda.matmul.allow_tf32 = compute == CudaCompute.Tf32;
+        ComputeType = precision.ToTensorType();
+        if (Device.type == TorchSharp.DeviceType.CUDA)
+            backends.cuda.matmul.allow_tf32 = precision == ComputePrecision.Tf32;
     }
 
     /// <summary>

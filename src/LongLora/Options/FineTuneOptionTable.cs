@@ -390,12 +390,12 @@ internal static class FineTuneOptionTable
         ),
         s_machine.Text("device", "Machine", None, "NAME", "auto, cpu, cuda or cuda:N", o => o.Device, (o, v) => o with { Device = v }),
         s_machine.Choice(
-            "cuda-compute",
+            "compute",
             "Machine",
-            Numbers,
-            "number format for computing on CUDA; the CPU always uses fp32",
-            o => o.CudaCompute,
-            (o, v) => o with { CudaCompute = v }
+            None,
+            "number format of activations and products; auto: bf16 on GPUs, and on processors that multiply bf16 for models in 16 bits",
+            o => o.Compute,
+            (o, v) => o with { Compute = v }
         ),
         s_machine.Whole(
             "blocks-per-segment",
@@ -455,10 +455,23 @@ internal static class FineTuneOptionTable
         ),
     ];
 
-    /// <summary>Finds an option by name.</summary>
+    /// <summary>Options under the names that they had in earlier versions. They are read, and never shown or written.</summary>
+    public static IReadOnlyList<FineTuneOption> Former { get; } =
+    [
+        s_machine.Choice(
+            "cuda-compute",
+            "Machine",
+            None,
+            "number format on CUDA; the CPU computes in fp32",
+            o => o.Compute,
+            (o, v) => o with { Compute = v, IsComputeOfCuda = true }
+        ),
+    ];
+
+    /// <summary>Finds an option by name, which may be a former one.</summary>
     /// <exception cref="ConfigurationException">There is none; the message names the nearest.</exception>
     public static FineTuneOption Find(string name) =>
-        All.FirstOrDefault(o => o.Name == name)
+        All.Concat(Former).FirstOrDefault(o => o.Name == name)
         ?? throw new ConfigurationException($"There is no option '{name}'.{NearestName.Hint(name, All.Select(o => o.Name))}");
 
     /// <summary>The names that an enumeration's values have in recipes: <c>ShiftedSparse</c> is <c>shifted-sparse</c>.</summary>

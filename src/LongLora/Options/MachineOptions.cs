@@ -2,6 +2,8 @@ using LongLora.Adapters;
 using LongLora.Quantization;
 using LongLora.Runtime;
 using LongLora.Training;
+using TorchSharp;
+using static TorchSharp.torch;
 
 namespace LongLora.Options;
 
@@ -12,10 +14,18 @@ public sealed record MachineOptions
     public string Device { get; init; } = "auto";
 
     /// <summary>
-    /// The number format on CUDA: bf16, tf32 (fp32 with the mantissas of products cut to 10 bits, which is faster), or fp32. Trained
-    /// weights, gradients and optimizer state are always fp32. The CPU always computes in fp32. Default bf16. Not yet tested on a GPU.
+    /// The number format of activations and products: bf16, fp32, on CUDA also tf32, or auto, which depends on device, processor and model
+    /// (see <see cref="ComputePrecision"/>). Trained weights, gradients, optimizer state, norms, positions and losses are always fp32. A
+    /// run writes down what auto meant, and is resumed with that. Default auto. Not yet tested on a GPU.
     /// </summary>
-    public CudaCompute CudaCompute { get; init; } = CudaCompute.Bf16;
+    public ComputePrecision Compute
+    {
+        get;
+        init => (field, IsComputeOfCuda) = (value, false);
+    } = ComputePrecision.Auto;
+
+    // Whether the format is meant for CUDA alone, and the CPU computes in fp32: so it was under its former name, cuda-compute.
+    internal bool IsComputeOfCuda { get; init; }
 
     /// <summary>
     /// How the frozen matrices are stored: none (as in the model; those of a GGUF file are expanded), nf4 (QLoRA: 0.516 bytes per weight),
@@ -47,6 +57,14 @@ public sealed record MachineOptions
     /// rank. Default none.
     /// </summary>
     public Sharding Shard { get; init; } = Sharding.None;
+
+    /// <summary>The number format that is used: bf16, tf32 or fp32.</summary>
+    /// <param name="device">CPU or CUDA.</param>
+    /// <param name="index">Number of the CUDA device.</param>
+    /// <param name="stored">The type in which the model's matrices are stored.</param>
+    /// <exception cref="ConfigurationException">The device does not have the format.</exception>
+    internal ComputePrecision ResolveCompute(DeviceType device, int index, ScalarType stored) =>
+        IsComputeOfCuda && device == DeviceType.CPU ? ComputePrecision.Fp32 : PrecisionChoice.Resolve(Compute, device, index, stored);
 
     /// <summary>Adds the problems of these options to a list.</summary>
     /// <param name="problems">The list.</param>

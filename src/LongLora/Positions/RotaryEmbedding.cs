@@ -140,17 +140,16 @@ internal sealed class RotaryEmbedding : IDisposable
     /// The same tables in a layout that rotates heads outside autograd with few calls. Use it for single tokens, where the calls take most
     /// of the time. The new tensors live as long as the surrounding dispose scope.
     /// </summary>
-    internal RotaryEmbedding ForFewTokens(ScalarType type)
+    internal RotaryEmbedding ForFewTokens()
     {
-        var (cos, sin) = (_cos.In(type), _sin.In(type));
-        var laid = new RotaryEmbedding(cos, sin)
+        var laid = new RotaryEmbedding(_cos, _sin)
         {
             IsInterleaved = IsInterleaved,
-            Local = Local?.ForFewTokens(type),
-            Queries = Queries?.ForFewTokens(type),
+            Local = Local?.ForFewTokens(),
+            Queries = Queries?.ForFewTokens(),
         };
         if (!IsInterleaved)
-            (laid._bothCos, laid._bothSin) = (cat([cos, cos], -1), cat([-sin, sin], -1));
+            (laid._bothCos, laid._bothSin) = (cat([_cos, _cos], -1), cat([-_sin, _sin], -1));
         return laid;
     }
 
@@ -188,7 +187,9 @@ internal sealed class RotaryEmbedding : IDisposable
         return Map(Pick);
     }
 
-    /// <summary>Rotates each head by the angle of its position: (a, b) becomes (a cos - b sin, b cos + a sin).</summary>
+    /// <summary>
+    /// Rotates each head by the angle of its position: (a, b) becomes (a cos - b sin, b cos + a sin), computed in fp32 and rounded once.
+    /// </summary>
     /// <param name="heads">[B, L, H, K] of any floating-point type.</param>
     /// <returns>[B, L, H, K] of the same type, contiguous.</returns>
     public Tensor Rotate(Tensor heads)
@@ -197,10 +198,14 @@ internal sealed class RotaryEmbedding : IDisposable
             return heads.contiguous();
         using var scope = NewDisposeScope();
         if (_bothCos is not null && heads.size(3) == _bothCos.size(-1))
+        {
+            var turned = heads.roll(_cos.size(-1), -1);
+            turned = heads.dtype == ScalarType.Float32 ? turned.mul_(_bothSin!) : turned * _bothSin!;
             // Same bits: -x sin is exact.
-            return (heads * _bothCos).add_(heads.roll(_cos.size(-1), -1).mul_(_bothSin!), Scalars.One).MoveToOuterDisposeScope();
+            return (heads * _bothCos).add_(turned, Scalars.One).In(heads.dtype).MoveToOuterDisposeScope();
+        }
         var (a, b, rest, cos, sin) = Split(heads);
-        return Pair((a * cos).sub_(b * sin), (b * cos).add_(a * sin, Scalars.One), rest).MoveToOuterDisposeScope();
+        return Pair((a * cos).sub_(b * sin), (b * cos).add_(a * sin, Scalars.One), rest).In(heads.dtype).MoveToOuterDisposeScope();
     }
 
     /// <summary>
@@ -212,7 +217,7 @@ internal sealed class RotaryEmbedding : IDisposable
     {
         using var scope = NewDisposeScope();
         var (a, b, rest, cos, sin) = Split(gradient);
-        return Pair((a * cos).add_(b * sin, Scalars.One), (b * cos).sub_(a * sin), rest).MoveToOuterDisposeScope();
+        return Pair((a * cos).add_(b * sin, Scalars.One), (b * cos).sub_(a * sin), rest).In(gradient.dtype).MoveToOuterDisposeScope();
     }
 
     private (Tensor A, Tensor B, Tensor[] Still, Tensor Cos, Tensor Sin) Split(Tensor heads)
@@ -223,9 +228,9 @@ internal sealed class RotaryEmbedding : IDisposable
         if (IsInterleaved)
         {
             var pairs = heads.narrow(3, 0, 2 * half).unflatten(3, [half, 2]); // -> [B, L, H, R/2, 2]
-            return (pairs.select(4, 0), pairs.select(4, 1), rest, _cos.In(heads.dtype), _sin.In(heads.dtype));
+            return (pairs.select(4, 0), pairs.select(4, 1), rest, _cos, _sin);
         }
-        return (heads.narrow(3, 0, half), heads.narrow(3, half, half), rest, _cos.In(heads.dtype), _sin.In(heads.dtype));
+        return (heads.narrow(3, 0, half), heads.narrow(3, half, half), rest, _cos, _sin);
     }
 
     // Joins what Split has divided.

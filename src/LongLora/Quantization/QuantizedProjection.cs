@@ -58,7 +58,7 @@ internal abstract unsafe class QuantizedProjection : IProjection, IDisposable
         var (start, count) = outputs is { } o ? (o.Start, o.Count) : (0, OutputSize);
         var bias = Bias?.Value.narrow(0, start, count).to(rows.dtype);
         if (is_grad_enabled() && (rows.requires_grad || bias is { requires_grad: true }))
-            return nn.functional.linear(rows, Widen((start, count), (0, InputSize), rows.dtype), bias).MoveToOuterDisposeScope();
+            return Products.Linear(rows, Widen((start, count), (0, InputSize), rows.dtype), bias).MoveToOuterDisposeScope();
         var result = RowProduct.Takes(rows) ? MultiplyFew(rows, (start, count)) : null;
         if (result is null)
         {
@@ -148,5 +148,11 @@ internal abstract unsafe class QuantizedProjection : IProjection, IDisposable
     }
 
     // With a factor of 0 the old content of the target is not read.
-    private static void Multiply(Tensor target, Tensor a, Tensor b) => target.addmm_(a, b, 0, 1);
+    private static void Multiply(Tensor target, Tensor a, Tensor b)
+    {
+        if (Products.IsWidened(a))
+            target.copy_(a.Times(b));
+        else
+            target.addmm_(a, b, 0, 1);
+    }
 }

@@ -8,6 +8,8 @@ using LongLora.Options;
 using LongLora.Positions;
 using LongLora.Runtime;
 using LongLora.Training;
+using TorchSharp;
+using static TorchSharp.torch;
 
 namespace LongLora.Runs;
 
@@ -19,7 +21,8 @@ internal sealed class RunDirectory : IDisposable
 {
     private const string StepPrefix = "step-",
         DamagedPrefix = "damaged-",
-        BaseLine = "base model: ";
+        BaseLine = "base model: ",
+        FormatLine = "cuda-compute: ";
 
     // States of earlier versions do not have these options, so their defaults are not compared.
     private static readonly string[] s_younger =
@@ -33,7 +36,7 @@ internal sealed class RunDirectory : IDisposable
         "template-options",
     ];
 
-    private readonly FineTuneOptions _options;
+    private FineTuneOptions _options;
     private readonly string _checkpoints;
 
     private readonly Action<string> _tell;
@@ -42,7 +45,7 @@ internal sealed class RunDirectory : IDisposable
     private RunLock? _lock;
     private string _fingerprint = "";
 
-    private string Machine => ComputeProfile.Describe(_options.Machine.Device);
+    private string Machine => ComputeProfile.Describe(_options.Machine.Device, _options.Machine.Compute);
 
     private RunDirectory(FineTuneOptions options, ICommunicator ranks, Action<string> tell) =>
         (_options, _checkpoints, _ranks, _tell) = (options, Path.Combine(options.Run.Output, "checkpoints"), ranks, tell);
@@ -65,6 +68,44 @@ internal sealed class RunDirectory : IDisposable
         });
         return path;
     }
+
+    /// <summary>
+    /// Decides the number format where the options leave it open: that of the run in the directory, or else what suits device and model.
+    /// All ranks get that of rank 0, whose processor may be another one.
+    /// </summary>
+    /// <param name="stored">The type in which the model's matrices are stored.</param>
+    /// <returns>The options, with a format that is not auto.</returns>
+    /// <exception cref="ConfigurationException">The device does not have the format that is asked for.</exception>
+    public FineTuneOptions SettleCompute(ScalarType stored)
+    {
+        var compute = _ranks.OnRoot("choosing the number format", () =>
+        {
+            var (device, index) = Devices.ParseName(_options.Machine.Device);
+            var begun = _options.Machine.Compute == ComputePrecision.Auto ? FindBegunCompute(device, index, stored) : null;
+            return begun ?? _options.Machine.ResolveCompute(device, index, stored);
+        });
+        return _options = _options with { Machine = _options.Machine with { Compute = compute } };
+    }
+
+    // What the recipe in the directory says, if this device has that format. If it cannot be read or the device does not, a resume tells
+    // that the checkpoint was computed on something else.
+    private ComputePrecision? FindBegunCompute(DeviceType device, int index, ScalarType stored)
+    {
+        if (!_options.Run.Resume || !File.Exists(RecipePath))
+            return null;
+        try
+        {
+            // Recipes of earlier versions have only the former name.
+            var begun = FineTuneOptionTable.Defaults with { Machine = new() { IsComputeOfCuda = true } };
+            return Recipe.ReadFile(RecipePath, begun).Machine.ResolveCompute(device, index, stored);
+        }
+        catch (ConfigurationException)
+        {
+            return null;
+        }
+    }
+
+    private string RecipePath => Path.Combine(_options.Run.Output, "recipe.yaml");
 
     /// <summary>
     /// Creates the directory, or opens that of an earlier run. This comes first, so that no work is lost because the output cannot be
@@ -123,7 +164,7 @@ internal sealed class RunDirectory : IDisposable
         {
             var found = _options.Run.Resume ? Restore(optimizer, parameters, spikes) : null;
             AtomicFile.WriteText(
-                Path.Combine(_options.Run.Output, "recipe.yaml"),
+                RecipePath,
                 Recipe.Write(_options, $"{tokens.Count} tokens of data; {parameters.Count} trained weights; {Machine}")
             );
             return found;
@@ -183,7 +224,7 @@ internal sealed class RunDirectory : IDisposable
             if (TryOpen(step, path, damaged) is not { } opened)
                 continue;
             using var saved = opened;
-            saved.Restore(optimizer, parameters, AdaptFingerprint(saved.Fingerprint), spikes);
+            saved.Restore(optimizer, parameters, AdaptFingerprint(_fingerprint, saved.Fingerprint), spikes);
             foreach (var (bad, why) in damaged)
                 _tell($"The checkpoint {SetAside(bad)} is damaged and is not used. {why}");
             if (damaged.Count > 0)
@@ -249,11 +290,16 @@ internal sealed class RunDirectory : IDisposable
             );
     }
 
-    // Earlier versions did not write down which model a run started from.
-    private string AdaptFingerprint(string saved) =>
-        IsOfBase(saved)
-            ? _fingerprint
-            : string.Join('\n', _fingerprint.Split('\n').Where(line => !line.StartsWith(BaseLine, StringComparison.Ordinal)));
+    // Earlier versions did not write down which model a run started from, and did write down the number format of GPUs, which like the
+    // device is a matter of rounding.
+    internal static string AdaptFingerprint(string own, string saved)
+    {
+        var lines = own.Split('\n').Where(line => IsOfBase(saved) || !line.StartsWith(BaseLine, StringComparison.Ordinal)).ToList();
+        var format = saved.Split('\n').FirstOrDefault(line => line.StartsWith(FormatLine, StringComparison.Ordinal));
+        if (format is not null)
+            lines.Insert(lines.FindIndex(line => line.StartsWith("quantization: ", StringComparison.Ordinal)), format);
+        return string.Join('\n', lines);
+    }
 
     private static bool IsOfBase(string fingerprint) =>
         fingerprint.Split('\n').Any(line => line.StartsWith(BaseLine, StringComparison.Ordinal));

@@ -1,7 +1,7 @@
 using LongLora.Attention;
 using LongLora.Configs;
-using LongLora.Runtime;
 using LongLora.Training;
+using TorchSharp;
 
 namespace LongLora.Runs;
 
@@ -35,7 +35,7 @@ internal sealed record TextDivision(
 
     internal static TextDivision Make(ModelConfig config, IAttention attention, int context, StepMemoryOptions options)
     {
-        var (ranks, size) = (options.SequenceParallel, options is { Cuda: true, CudaCompute: CudaCompute.Bf16 } ? 2 : 4);
+        var (ranks, size) = (options.SequenceParallel, options.ComputeType.ElementSize());
         var plan = SequencePlan.Make(attention, [.. Enumerable.Repeat(new[] { context }, options.BatchSize)], ranks);
         var border = Enumerable
             .Range(1, ranks - 1)

@@ -51,6 +51,9 @@ public sealed record TrainingPlan(
     /// <summary>Whether the run computes on CUDA.</summary>
     public bool OnCuda { get; init; }
 
+    /// <summary>The type of activations and of the operands of products: bf16 or fp32.</summary>
+    public ScalarType ComputeType { get; init; } = ScalarType.Float32;
+
     /// <summary>
     /// Bytes of host memory for the activations that a CUDA run keeps there; null if the run keeps none there, or if unknown.
     /// </summary>
@@ -123,15 +126,10 @@ public sealed record TrainingPlan(
         int ranks = 1
     )
     {
-        var main = files
-            .Tensors.Values.Where(t => t.Type is ScalarType.Float32 or ScalarType.BFloat16 or ScalarType.Float16)
-            .MaxBy(t => t.ElementCount)
-            ?.Type
-            ?? ScalarType.BFloat16;
         var stored = files
             .Tensors.Keys.Select(name => QuantizedProjection.FindStoredKind(files, name))
             .FirstOrDefault(kind => kind != QuantizationKind.None);
-        var step = DescribeStep(method, machine, batchSize, main, ranks);
+        var step = DescribeStep(method, machine, batchSize, files.FindMainType(), ranks);
         return Make(
             files.Config,
             context,
@@ -233,8 +231,10 @@ public sealed record TrainingPlan(
         int batchSize,
         ScalarType stored,
         int ranks
-    ) =>
-        new()
+    )
+    {
+        var (device, index) = Devices.ParseName(machine.Device);
+        return new()
         {
             Tuning = method.MakeAdapterOptions(),
             BatchSize = batchSize,
@@ -243,10 +243,11 @@ public sealed record TrainingPlan(
             OptimizerRanks = machine.Shard == Sharding.None ? 1 : ranks,
             Quantization = machine.Quantization,
             StoredType = stored,
-            Cuda = Devices.ParseName(machine.Device).Type == DeviceType.CUDA,
-            CudaCompute = machine.CudaCompute,
+            Cuda = device == DeviceType.CUDA,
+            ComputeType = machine.ResolveCompute(device, index, stored).ToTensorType(),
             AddsExactly = method.Tuning != TuningMethod.Full,
         };
+    }
 
     private static TrainingPlan Make(
         ModelConfig config,
@@ -280,7 +281,7 @@ public sealed record TrainingPlan(
         }
 
         var (bytes, offload) = At(context);
-        var needsWeights = cuda || memory.Quantization != QuantizationKind.None || memory.IsWidened;
+        var needsWeights = cuda || memory.Quantization != QuantizationKind.None || memory.IsWidened || StepMemory.IsHeldInBf16(memory);
         var largest = available is { } most
             ? FindLargest(length =>
             {
@@ -295,6 +296,7 @@ public sealed record TrainingPlan(
         {
             IsMapped = !needsWeights,
             OnCuda = cuda,
+            ComputeType = memory.ComputeType,
             Division = machine.SequenceParallel == 1 ? null : TextDivision.Make(config, method.MakeAttention(context), context, memory),
             HostAvailable = offload == ActivationOffload.Host ? hostAvailable : null,
         };

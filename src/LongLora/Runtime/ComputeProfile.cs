@@ -14,17 +14,25 @@ internal static class ComputeProfile
     // libtorch's own variable, which makes it use older instructions than the processor has.
     private const string LevelVariable = "ATEN_CPU_CAPABILITY";
 
-    /// <summary>The profile in words, such as <c>x64 AVX-512, 8 threads</c>.</summary>
+    /// <summary>The profile in words, such as <c>x64 AVX-512, 8 threads</c>, or <c>x64 AVX-512, 8 threads, bf16</c>.</summary>
     /// <param name="device">A device's name.</param>
-    public static string Describe(string device)
+    /// <param name="precision">The number format of products.</param>
+    public static string Describe(string device, ComputePrecision precision)
     {
         var processor = string.Create(
             CultureInfo.InvariantCulture,
             $"{RuntimeInformation.ProcessArchitecture.ToString().ToLowerInvariant()} {FindLevel()}, {Count(get_num_threads())}"
         );
         var (type, index) = Devices.ParseName(device);
-        return type == TorchSharp.DeviceType.CUDA ? $"{CudaDriver.GetName(index) ?? "CUDA"}, {processor}" : processor;
+        return type == TorchSharp.DeviceType.CUDA ? $"{CudaDriver.GetName(index) ?? "CUDA"}, {processor}{NameOnCuda(precision)}"
+            : precision != ComputePrecision.Bf16 ? processor
+            : Processor.MultipliesBf16 ? processor + ", bf16"
+            : processor + ", bf16 without instructions for it";
     }
+
+    // Checkpoints of earlier versions do not say it for bf16, the default.
+    private static string NameOnCuda(ComputePrecision precision) =>
+        precision == ComputePrecision.Bf16 ? "" : ", " + precision.ToString().ToLowerInvariant();
 
     private static string Count(int threads) => threads == 1 ? "1 thread" : $"{threads} threads";
 

@@ -109,7 +109,9 @@ internal static unsafe partial class Dispatcher
         return (results[0], results[1]);
     }
 
-    /// <summary>Gradients of <see cref="FlashAttentionCpu"/>.</summary>
+    /// <summary>
+    /// Gradients of <see cref="FlashAttentionCpu"/>. In bf16 on a processor without instructions for it, the kernel runs in fp32.
+    /// </summary>
     internal static (Tensor Query, Tensor Key, Tensor Value) FlashAttentionCpuBackward(
         Tensor gradient,
         Tensor query,
@@ -120,6 +122,22 @@ internal static unsafe partial class Dispatcher
         bool causal
     )
     {
+        if (Products.IsWidened(query))
+        {
+            using var scope = NewDisposeScope();
+            static Tensor Widen(Tensor narrow) => narrow.to(ScalarType.Float32);
+            var (q, k, v) = FlashAttentionCpuBackward(
+                Widen(gradient),
+                Widen(query),
+                Widen(key),
+                Widen(value),
+                Widen(output),
+                logSumExp,
+                causal
+            );
+            Tensor Round(Tensor wide) => wide.to(query.dtype).MoveToOuterDisposeScope();
+            return (Round(q), Round(k), Round(v));
+        }
         var results = AllocateApart(query, () =>
             Call(
                 "aten::_scaled_dot_product_flash_attention_for_cpu_backward",

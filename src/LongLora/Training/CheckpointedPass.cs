@@ -44,6 +44,7 @@ public sealed class CheckpointedPass(
             throw new ShapeException($"{ids.numel()} ids need as many targets, but there are {targets.numel()}.");
         using var scope = NewDisposeScope();
         using var noGradient = no_grad();
+        using var prepared = ProductWeights.PrepareTrained(model);
         // Asked only once, because libtorch keeps a GPU's memory after a step, so less would seem free.
         _free ??= MemoryMeter.GetAvailableBytes(model.Device.type, model.Device.index) - MemoryMeter.GetCurrentBytes(model.Device);
         using var kept = ActivationStore.Create(

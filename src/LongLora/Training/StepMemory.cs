@@ -3,7 +3,6 @@ using LongLora.Attention;
 using LongLora.Configs;
 using LongLora.Models;
 using LongLora.Quantization;
-using LongLora.Runtime;
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -95,7 +94,7 @@ public sealed record StepMemory(
                 ? null
                 : SequencePlan.Make(attention, [.. Enumerable.Repeat(new[] { length }, options.BatchSize)], options.SequenceParallel);
         long tokens = plan?.Longest ?? (long)options.BatchSize * length,
-            size = options is { Cuda: true, CudaCompute: CudaCompute.Bf16 } ? 2 : 4,
+            size = options.ComputeType.ElementSize(),
             width = config.HiddenSize;
         var (weights, trained) = CountWeights(model, options);
         var (kept, offloaded) = CountKept(config, tokens, size, options);
@@ -151,9 +150,17 @@ public sealed record StepMemory(
             QuantizationKind.Int8 => 1.0,
             _ => options.StoredType.ElementSize(),
         };
+        // Beside the pages of the file, which were read once.
+        if (IsHeldInBf16(options))
+            perWeight += 2;
         var others = model.Weights.Sum(w => w.ElementCount) - inBlocks;
         return ((long)(inBlocks * perWeight) + frozen + others * options.StoredType.ElementSize(), trained * 4);
     }
+
+    /// <summary>Whether the matrices are held in bf16 besides the type in which they are stored (<see cref="ProductWeights"/>).</summary>
+    internal static bool IsHeldInBf16(StepMemoryOptions options) =>
+        options is { Quantization: QuantizationKind.None, ComputeType: ScalarType.BFloat16, Tuning.TrainEverything: false, Cuda: false }
+        && options.StoredType != ScalarType.BFloat16;
 
     // 4 bits per weight, 8 a block of 64, 32 for 256 blocks.
     private const double Nf4Bytes = 0.5 + 1.0 / 64 + 4.0 / (64 * 256);
@@ -269,6 +276,16 @@ public sealed record StepMemory(
                     ? 3 * matrix * size
                     : 0;
             return tile + Math.Max(headIsTrained ? 2 * head * size : 0, looked + narrowed);
+        }
+        if (size == 2)
+        {
+            // Copies of trained matrices for the whole pass; a tile's norms and rotary positions in fp32; matrices made for use.
+            var copies =
+                options.Tuning.TrainEverything ? model.Linears.Sum(l => l.InputSize * l.OutputSize)
+                : headIsTrained ? head
+                : 0;
+            var made = options.Tuning.TrainEverything || options.Quantization != QuantizationKind.None ? 3 * matrix : 0;
+            return tile + rows * 4 * model.Config.HiddenSize * 4 + size * (copies + made);
         }
         if (options.Quantization == QuantizationKind.None && options.StoredType == ScalarType.Float32)
             return tile;

@@ -1,6 +1,5 @@
 using LongLora.Adapters;
 using LongLora.Quantization;
-using LongLora.Runtime;
 using static TorchSharp.torch;
 
 namespace LongLora.Training;
@@ -45,9 +44,9 @@ internal sealed record StepMemoryOptions
     /// <summary>Whether gradients are added as whole numbers of 8 bytes. Default false.</summary>
     public bool AddsExactly { get; init; }
 
-    /// <summary>Whether the model computes on CUDA. Default false: on the CPU, in fp32.</summary>
+    /// <summary>Whether the model computes on CUDA. Default false: on the CPU.</summary>
     public bool Cuda { get; init; }
 
-    /// <summary>What CUDA computes in. Default bf16.</summary>
-    public CudaCompute CudaCompute { get; init; } = CudaCompute.Bf16;
+    /// <summary>The type of activations and of the operands of products. Default fp32.</summary>
+    public ScalarType ComputeType { get; init; } = ScalarType.Float32;
 }

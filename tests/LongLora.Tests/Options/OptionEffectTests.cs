@@ -24,6 +24,7 @@ public class OptionEffectTests
                 "save-every",
                 "keep-checkpoints",
                 "device",
+                "compute",
                 "blocks-per-segment",
                 "activation-offload",
                 "sequence-parallel",
@@ -68,7 +69,6 @@ public class OptionEffectTests
                 "seed",
                 "shuffle",
                 "keep-documents-apart",
-                "cuda-compute",
                 "quantization",
             ],
         };
@@ -117,7 +117,6 @@ public class OptionEffectTests
         "template: auto",
         "columns: ",
         "token-bytes: ",
-        "cuda-compute: bf16",
         "quantization: none",
     ];
 
@@ -144,6 +143,30 @@ public class OptionEffectTests
             [.. s_beforeSteps, "steps: 1000", .. s_afterSteps, "schedule: linear", .. s_afterSchedule],
             RunDirectory.DescribeOptions(options)
         );
+    }
+
+    // The format of GPUs was once among these; now it belongs to the machine. The base was not written down at all.
+    [Theory]
+    [InlineData("bf16", true)]
+    [InlineData("tf32", false)]
+    public void Fingerprint_of_an_earlier_run_is_met_whatever_its_format_was(string format, bool knowsBase)
+    {
+        var options = Recipe.Parse("{model: m, data: [d], context: 4096, output: o}", "test", FineTuneOptionTable.Defaults);
+        string[] own = [.. RunDirectory.DescribeOptions(options), "data: tokens of SHA-256 0", "base model: config and weights 0"];
+        string[] saved =
+        [
+            .. s_beforeSteps,
+            .. s_afterSteps,
+            "schedule: constant-with-warmup",
+            .. s_afterSchedule[..^1],
+            $"cuda-compute: {format}",
+            s_afterSchedule[^1],
+            "data: tokens of SHA-256 0",
+            .. knowsBase ? ["base model: config and weights 0"] : Array.Empty<string>(),
+        ];
+        Assert.Equal(string.Join('\n', saved), RunDirectory.AdaptFingerprint(string.Join('\n', own), string.Join('\n', saved)));
+        // A checkpoint of this version has no such line.
+        Assert.Equal(string.Join('\n', own), RunDirectory.AdaptFingerprint(string.Join('\n', own), string.Join('\n', own)));
     }
 
     // Runs of earlier versions did not know it, and its default is what they are closest to.

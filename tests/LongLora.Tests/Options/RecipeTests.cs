@@ -78,7 +78,7 @@ public class RecipeTests
         Machine = new()
         {
             Device = "cpu",
-            CudaCompute = CudaCompute.Tf32,
+            Compute = ComputePrecision.Tf32,
             Quantization = LongLora.Quantization.QuantizationKind.Int8,
             BlocksPerSegment = 2,
             ActivationOffload = ActivationOffload.Disk,

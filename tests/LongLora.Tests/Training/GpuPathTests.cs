@@ -218,22 +218,22 @@ public class GpuPathTests
     [Fact]
     public void Plan_for_a_device_that_is_not_there()
     {
-        static TrainingPlan Plan(CudaCompute compute, string device, ActivationOffload offload = ActivationOffload.Auto) =>
+        static TrainingPlan Plan(ComputePrecision compute, string device, ActivationOffload offload = ActivationOffload.Auto) =>
             TrainingPlan.Make(
                 new ModelOptions { Path = "llama-2-7b", Context = 32768 },
                 new MethodOptions(),
                 new MachineOptions
                 {
                     Device = device,
-                    CudaCompute = compute,
+                    Compute = compute,
                     ActivationOffload = offload,
                 },
                 available: 80L << 30
             );
-        var narrow = Plan(CudaCompute.Bf16, "cuda:7");
+        var narrow = Plan(ComputePrecision.Bf16, "cuda:7");
         Assert.True(narrow.OnCuda && narrow.Fits);
-        Assert.Equal(2 * narrow.Memory.Checkpoints, Plan(CudaCompute.Tf32, "cuda:7", narrow.Offload).Memory.Checkpoints);
-        Assert.Contains("cuda:N", Assert.Throws<ConfigurationException>(() => Plan(CudaCompute.Bf16, "gpu")).Message);
+        Assert.Equal(2 * narrow.Memory.Checkpoints, Plan(ComputePrecision.Tf32, "cuda:7", narrow.Offload).Memory.Checkpoints);
+        Assert.Contains("cuda:N", Assert.Throws<ConfigurationException>(() => Plan(ComputePrecision.Bf16, "gpu")).Message);
     }
 
     /// <summary>Of the right shapes and types, and no attention: libtorch's has no form without memory.</summary>

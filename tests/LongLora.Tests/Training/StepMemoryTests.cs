@@ -45,11 +45,29 @@ public class StepMemoryTests
     {
         const long tokens = 16384,
             width = 4096;
-        var each = Count("llama-2-7b", (int)tokens, new() { Cuda = true });
+        var each = Count("llama-2-7b", (int)tokens, new() { Cuda = true, ComputeType = TorchSharp.torch.ScalarType.BFloat16 });
         Assert.Equal(32 * tokens * 2 * width * 2, each.Checkpoints);
-        var spans = Count("llama-2-7b", (int)tokens, new() { Cuda = true, BlocksPerSegment = 4 });
+        var spans = Count(
+            "llama-2-7b",
+            (int)tokens,
+            new()
+            {
+                Cuda = true,
+                ComputeType = TorchSharp.torch.ScalarType.BFloat16,
+                BlocksPerSegment = 4,
+            }
+        );
         Assert.Equal(8 * tokens * width * 2 + 4 * tokens * 2 * width * 2, spans.Checkpoints);
-        var elsewhere = Count("llama-2-7b", (int)tokens, new() { Cuda = true, Offload = ActivationOffload.Host });
+        var elsewhere = Count(
+            "llama-2-7b",
+            (int)tokens,
+            new()
+            {
+                Cuda = true,
+                ComputeType = TorchSharp.torch.ScalarType.BFloat16,
+                Offload = ActivationOffload.Host,
+            }
+        );
         Assert.Equal(each.Checkpoints, elsewhere.Offloaded);
         Assert.Equal(each.Checkpoints / 32, elsewhere.Checkpoints);
         Assert.True(elsewhere.Peak < each.Peak);

@@ -15,4 +15,8 @@ internal abstract record ModelEvaluationFile : EvaluationFile
     /// <summary>Folder of the adapter, as given; null for none.</summary>
     [JsonPropertyOrder(-1)]
     public string? Adapter { get; init; }
+
+    /// <summary>The number format of products, fp32 or bf16; null if the file does not say.</summary>
+    [JsonPropertyOrder(-1)]
+    public string? Compute { get; init; }
 }

@@ -1,0 +1,43 @@
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace LongLora.Runtime;
+
+// N rows, I inputs, O outputs
+
+/// <summary>
+/// Matrix products in the type of their operands, differentiable. Sums are in fp32 in any case. A processor without instructions for bf16
+/// computes such a product up to 30 times as slowly as one in fp32, so there the operands are widened and the result is rounded.
+/// </summary>
+internal static class Products
+{
+    /// <summary>x Wᵀ + b: [N, I] -> [N, O].</summary>
+    /// <param name="rows">x [N, I].</param>
+    /// <param name="weight">W [O, I], of any type; rounded to that of x.</param>
+    /// <param name="bias">b [O], of any type; null for none.</param>
+    public static Tensor Linear(Tensor rows, Tensor weight, Tensor? bias = null)
+    {
+        var (used, added) = (weight.In(rows.dtype), bias?.In(rows.dtype));
+        return IsWidened(rows)
+            ? nn.functional.linear(Widen(rows), Widen(used), added is null ? null : Widen(added)).to(rows.dtype)
+            : nn.functional.linear(rows, used, added);
+    }
+
+    /// <summary>a b, for matrices of one type.</summary>
+    public static Tensor Times(this Tensor a, Tensor b) => IsWidened(a) ? Widen(a).mm(Widen(b)).to(a.dtype) : a.mm(b);
+
+    /// <summary>target += scale a b in place, for matrices of one type.</summary>
+    public static void AddTimes(this Tensor target, Tensor a, Tensor b, double scale)
+    {
+        if (IsWidened(a))
+            target.add_(Widen(a).mm(Widen(b)), Scalars.Of(scale));
+        else
+            target.addmm_(a, b, 1, (float)scale);
+    }
+
+    /// <summary>Whether products with a tensor are computed in fp32.</summary>
+    internal static bool IsWidened(Tensor operand) =>
+        operand.dtype == ScalarType.BFloat16 && operand.device_type == DeviceType.CPU && !Processor.MultipliesBf16;
+
+    private static Tensor Widen(Tensor operand) => operand.to(ScalarType.Float32);
+}
