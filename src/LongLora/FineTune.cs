@@ -58,14 +58,16 @@ public static class FineTune
         options = Pin(options);
         LibTorch.EnsureLoaded();
         var device = Devices.Parse(options.Machine.Device); // refuse a device that does not exist before anything is written
-        using var nccl = Job.OpenNccl(ranks, device);
-        ranks = nccl ?? ranks;
         var told = new List<string>();
         Action<string> tell =
             !ranks.IsRoot() ? _ => { }
             : notices is null ? told.Add
             : notices.Report;
         using var receiving = Notices.Receive(tell);
+        using var nccl = Job.OpenNccl(ranks, device);
+        if (nccl is not null)
+            tell($"The ranks exchange by NCCL {nccl.Version}, which has not been tried with this program yet.");
+        ranks = nccl ?? ranks;
         using var loading = ranks.Phase("loading the model and the data", s_longestLoading);
         using var run = RunDirectory.Open(options, ranks, tell);
 

@@ -113,7 +113,8 @@ internal sealed class RankCosts
             );
         }
         context.Output.WriteLine(
-            $"The sum of the gradients{(Shard == Sharding.None ? "" : ", and the divided weights,")} sends {FormatBytes(GradientBytes)} from each rank in an optimizer step{AtLink(GradientSeconds)}."
+            $"The sum of the gradients{(Shard == Sharding.None ? "" : " and the weights of other ranks")} sends "
+                + $"{FormatBytes(GradientBytes)} from each rank in an optimizer step{AtLink(GradientSeconds)}."
         );
         if (rate is { } perSecond && _link is not null)
             ShowShare(context, GetLongestShare(_plan.Step.Needed) / perSecond);

@@ -40,6 +40,7 @@ public class NcclCommunicatorTests : CommunicatorContract
         var error = Assert.Throws<CommunicationException>(() => ThreadCommunicator.Run(2, host =>
             {
                 using var ranks = StandInNccl.Open(host, TimeSpan.FromSeconds(0.2));
+                Assert.Equal(22809, ranks.Version);
                 using var tensor = zeros(4);
                 if (ranks.Rank == 1)
                     ranks.AllReduce(tensor, Reduction.Sum).Wait();

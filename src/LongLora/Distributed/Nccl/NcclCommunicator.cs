@@ -60,6 +60,17 @@ internal sealed unsafe class NcclCommunicator : ICommunicator
     /// <inheritdoc/>
     public IReadOnlyList<string> Hosts => _host.Hosts;
 
+    /// <summary>Version of NCCL, such as 22809 for 2.28.9.</summary>
+    internal int Version
+    {
+        get
+        {
+            int version;
+            Check(_api.GetVersion(&version), "ncclGetVersion");
+            return version;
+        }
+    }
+
     /// <summary>Joins the ranks of another communicator. All of them call it.</summary>
     /// <param name="host">The other communicator, which still belongs to the caller.</param>
     /// <param name="api">NCCL.</param>
