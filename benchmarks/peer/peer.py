@@ -5,7 +5,9 @@ Written from the paper (arXiv 2309.12307, section 3.2 and algorithm 1) and from 
 implementations: whole logits, materialised attention scores, autograd, torch.optim.AdamW. It reads the weights and tokens that
 `longlora bench step --export-peer DIR` wrote, so its losses can be compared with ours. Needs PyTorch 1.13 or later, and nothing else.
 
-Prints one JSON object: seconds of the shortest step, losses, resident bytes before the first step and at its peak.
+Prints one JSON object: seconds of the shortest step, losses, resident bytes before the first step and at its peak. On a GPU (--device cuda) the
+bytes are those of PyTorch's allocator there. --kernel sdpa takes scaled_dot_product_attention (flash attention on a GPU) in the place of the scores,
+and --type bf16 computes in bfloat16 with trained weights in fp32.
 """
 import argparse
 import json
@@ -73,6 +75,11 @@ def scores_attention(q, k, v, mask):
     return torch.matmul(F.softmax(scores, dim=-1, dtype=torch.float32), v)
 
 
+def fused_attention(q, k, v, mask):
+    """The same through the fused kernel, which needs no mask for plain causal attention."""
+    return F.scaled_dot_product_attention(q, k, v, is_causal=True)
+
+
 def causal_mask(length):
     return torch.full((length, length), float("-inf")).triu_(1)
 
@@ -80,6 +87,7 @@ def causal_mask(length):
 class Attention(nn.Module):
     def __init__(self, tensors, name, config, scale, kind, group):
         super().__init__()
+        self.attend = fused_attention if config["kernel"] == "sdpa" else scores_attention
         self.q, self.k, self.v, self.o = (Linear(tensors, f"{name}.{p}_proj", scale) for p in "qkvo")
         self.heads, self.shared, self.size = config["num_attention_heads"], config["num_key_value_heads"], config["head_dim"]
         self.kind, self.group = kind, group
@@ -92,7 +100,7 @@ class Attention(nn.Module):
         if self.shared < self.heads:
             k, v = (t.repeat_interleave(self.heads // self.shared, dim=1) for t in (k, v))
         if self.kind == "full":
-            out = scores_attention(q, k, v, masks).transpose(1, 2)
+            out = self.attend(q, k, v, masks).transpose(1, 2)
         else:
             out = self.shifted(q, k, v, masks)
         return self.o(out.reshape(batch, length, self.heads * self.size))
@@ -108,7 +116,7 @@ class Attention(nn.Module):
             return t.transpose(1, 2).reshape(batch * count, group, heads, size).transpose(1, 2)
 
         q, k, v = to_groups(q), to_groups(k), to_groups(v)
-        out = scores_attention(q, k, v, masks).transpose(1, 2).reshape(batch, length, heads, size)
+        out = self.attend(q, k, v, masks).transpose(1, 2).reshape(batch, length, heads, size)
         return torch.cat((out[:, :, :half], out[:, :, half:].roll(group // 2, dims=1)), dim=2)
 
 
@@ -144,6 +152,8 @@ class Llama(nn.Module):
         return angles.cos().float(), angles.sin().float()
 
     def masks(self, length):
+        if self.config["kernel"] == "sdpa":
+            return None
         if self.kind == "full":
             return causal_mask(length)
         mask = causal_mask(self.group)
@@ -158,10 +168,11 @@ class Llama(nn.Module):
     def forward(self, ids):
         x = F.embedding(ids, self.embedding)
         length = ids.shape[1]
-        (cos, sin), masks = self.tables(length), self.masks(length)
+        (cos, sin), masks = (t.to(x.device) for t in self.tables(length)), self.masks(length)
+        masks = masks if masks is None else masks.to(x.device)
         for block in self.blocks:
             if self.checkpointing:
-                x = checkpoint.checkpoint(block, x, cos, sin, masks)
+                x = checkpoint.checkpoint(block, x, cos, sin, masks, use_reentrant=True)
             else:
                 x = block(x, cos, sin, masks)
         x = self.norm(x)
@@ -191,24 +202,42 @@ def main():
     parser.add_argument("--steps", type=int, default=3, help="timed steps, after one that is not; 0 for the loss of the untimed one alone")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--checkpointing", action="store_true", help="recompute each block in the backward pass")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--kernel", choices=["scores", "sdpa"], default="scores")
+    parser.add_argument("--type", choices=["f32", "bf16"], default="f32", help="bf16: frozen weights and products in bfloat16")
     options = parser.parse_args()
+    if options.kernel == "sdpa" and options.attention == "s2-mask":
+        parser.error("s2-mask needs --kernel scores")
+    on_gpu = options.device.startswith("cuda")
     torch.set_num_threads(options.threads)
-    limit_memory()
+    if not on_gpu:
+        limit_memory()
 
     tensors, metadata = read_safetensors(os.path.join(options.data, "step.safetensors"))
     with open(os.path.join(options.data, "config.json")) as file:
         config = json.load(file)
-    ids = tensors[f"input_ids.{options.context}"]
+    config["kernel"] = options.kernel
+    ids = tensors[f"input_ids.{options.context}"].to(options.device)
     group = options.group_size or options.context // 4
     if options.attention != "full" and options.context % group:
         parser.error(f"the published scheme needs a context that the group divides; {group} does not divide {options.context}")
-    model = Llama(tensors, config, float(metadata["lora_scale"]), options.attention, group, options.checkpointing)
+    model = Llama(tensors, config, float(metadata["lora_scale"]), options.attention, group, options.checkpointing).to(options.device)
     del tensors
+    if options.type == "bf16":
+        for parameter in model.parameters():
+            if not parameter.requires_grad:
+                parameter.data = parameter.data.bfloat16()
     trained = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=float(metadata["learning_rate"]), betas=(0.9, 0.95), eps=1e-8, weight_decay=0)
 
+    def memory(field):
+        if not on_gpu:
+            return resident(field)
+        return torch.cuda.memory_allocated() if field == "VmRSS:" else torch.cuda.max_memory_allocated()
+
     def step():
-        logits = model(ids).float()
+        with torch.autocast(options.device.split(":")[0], torch.bfloat16, enabled=options.type == "bf16"):
+            logits = model(ids).float()
         loss = F.cross_entropy(logits[:, :-1].reshape(-1, logits.shape[-1]), ids[:, 1:].reshape(-1))
         loss.backward()
         torch.nn.utils.clip_grad_norm_(trained, 1.0)
@@ -216,10 +245,10 @@ def main():
         optimizer.zero_grad(set_to_none=False)
         return loss.item()
 
-    before, losses, seconds = resident("VmRSS:"), [], []
+    before, losses, seconds = memory("VmRSS:"), [], []
     try:
         losses.append(step())
-        peak = resident("VmHWM:")
+        peak = memory("VmHWM:")
         for _ in range(options.steps):
             start = time.perf_counter()
             losses.append(step())
@@ -227,7 +256,7 @@ def main():
     except (RuntimeError, MemoryError) as error:
         if "memory" not in str(error):
             raise
-        print(json.dumps({"out_of_memory": True, "peak_resident_bytes": resident("VmHWM:")}))
+        print(json.dumps({"out_of_memory": True, "peak_resident_bytes": memory("VmHWM:")}))
         return
     print(json.dumps({"seconds": min(seconds) if seconds else None, "losses": losses, "resident_bytes": before, "peak_resident_bytes": peak,
                       "trained": sum(p.numel() for p in trained), "torch": torch.__version__}))

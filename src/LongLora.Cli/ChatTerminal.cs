@@ -175,6 +175,7 @@ internal sealed class ChatTerminal(CliContext context, ChatSession session)
         var cached = result.CachedTokens > 0 ? $" ({result.CachedTokens:N0} from the cache)" : "";
         return $"{DescribeRoom()}; {result.PromptTokens:N0} read{cached} in {first.TotalSeconds:N1} "
             + $"s{rate}{(result.Finish == FinishReason.Length ? "; cut off at the limit" : "")}"
+            + SamplingArguments.DescribeGuesses(result)
             + SamplingArguments.DescribeSeed(session.Options, result);
     }
 

@@ -72,7 +72,7 @@ public static class ChatServer
         });
         builder.Services.Configure<HostOptions>(host => host.ShutdownTimeout = options.ShutdownTime);
         builder.Services.AddRequestDecompression();
-        builder.Services.AddSingleton(_ => new AnswerMeter(options.Queue));
+        builder.Services.AddSingleton(_ => new AnswerMeter(options.Queue, () => models.ParallelAnswers));
         builder.Services.AddSingleton(new BodyRoom(options.MaxBodyBytes, options.Queue));
         builder.Services.AddSingleton(_ => new DocumentRoom(options));
         AddMetrics(builder.Services);

@@ -18,6 +18,9 @@ internal sealed class ServedModels
     internal IReadOnlyList<ChatModel> All =>
         IsLoaded ? _models : throw new ApiException(503, "The model is still being loaded; try again later.", code: "loading");
 
+    /// <summary>Answers that are generated together; 1 while nothing is loaded.</summary>
+    internal int ParallelAnswers => _models is [var first, ..] ? first.ParallelAnswers : 1;
+
     /// <summary>Begins to answer.</summary>
     internal void Set(IReadOnlyList<ChatModel> models) => _models = models;
 

@@ -57,7 +57,9 @@ public static class FineTune
         RequireWorkForAll(options, ranks);
         options = Pin(options);
         LibTorch.EnsureLoaded();
-        _ = Devices.Parse(options.Machine.Device); // refuse a device that does not exist before anything is written
+        var device = Devices.Parse(options.Machine.Device); // refuse a device that does not exist before anything is written
+        using var nccl = Job.OpenNccl(ranks, device);
+        ranks = nccl ?? ranks;
         var told = new List<string>();
         Action<string> tell =
             !ranks.IsRoot() ? _ => { }
@@ -75,7 +77,8 @@ public static class FineTune
             options.Model.Context,
             options.Method,
             options.Machine,
-            options.Optimizer.BatchSize
+            options.Optimizer.BatchSize,
+            ranks: ranks.Size
         );
         if (ranks.IsRoot())
             planned?.Report(plan);
@@ -97,7 +100,8 @@ public static class FineTune
         using var adapters = AdapterSet.Attach(model, options.Method.MakeAdapterOptions(), options.Run.Seed);
         using var parameters = new ParameterBuffer(adapters.Weights);
         ProductWeights.HoldFrozen(model);
-        using var optimizer = new AdamW(parameters, options.Optimizer.MakeAdamWOptions());
+        var shards = options.Machine.Shard == Sharding.None || ranks.Size == 1 ? null : new OptimizerShards(ranks, parameters.Count);
+        using var optimizer = new AdamW(parameters, options.Optimizer.MakeAdamWOptions(), shards);
 
         // Batches -> loss -> gradients -> steps. Sparse attention here; everywhere else attention is full.
         var spikes = new SpikeGuard(options.Optimizer.SkipSpikes);

@@ -119,4 +119,15 @@ public class LibTorchChoiceTests : CliRun
         Assert.True(code == ExitCode.Usage, $"exit code {code}: {error}");
         Assert.Contains("has libtorch 2.13.", error, StringComparison.Ordinal);
     }
+
+    // TorchSharp would copy one from the cache of NuGet's packages into the folder of the program.
+    [Fact]
+    public void No_libtorch_at_all_is_said_and_nothing_is_copied()
+    {
+        var (code, _, error) = Start();
+        Assert.True(code == ExitCode.Usage, $"exit code {code}: {error}");
+        Assert.StartsWith("This program has no libtorch of its own. Set LONGLORA_LIBTORCH to", error, StringComparison.Ordinal);
+        Assert.DoesNotContain("TorchSharp: LoadNativeBackend", error, StringComparison.Ordinal);
+        Assert.False(Directory.Exists(At("program", "cpu")));
+    }
 }

@@ -172,6 +172,56 @@ public class PlanTests : CliRun
             .. more,
         ]);
 
+    // By hand: 7B has n weights; 8 GPUs have an eighth of the two moments each, and fp32 sums are sent as they are.
+    [Theory]
+    [InlineData("none", 2 * 4)]
+    [InlineData("optimizer", 4 + 4)]
+    public void Plan_of_a_divided_optimizer_tells_its_memory_and_bytes(string shard, int bytesAWeight)
+    {
+        Succeed(
+            "plan",
+            "--model",
+            "llama-2-7b",
+            "--context",
+            "8192",
+            "--tuning",
+            "full",
+            "--device",
+            "cuda",
+            "--memory",
+            "80",
+            "--ranks",
+            "8",
+            "--shard",
+            shard,
+            "--json",
+            At("plan.json")
+        );
+        using var json = JsonDocument.Parse(File.ReadAllText(At("plan.json")));
+        var parts = json.RootElement.GetProperty("parts");
+        var trained = parts.GetProperty("trained weights, fp32").GetInt64();
+        var expected = shard == "none" ? 2.0 * trained : 2.0 * trained / 8;
+        Assert.Equal(expected, parts.GetProperty("optimizer state").GetInt64(), 1e-4 * expected);
+        Assert.Equal(trained / 4.0 * bytesAWeight * 7 / 8, json.RootElement.GetProperty("gradient_bytes").GetDouble(), 1.0);
+        Assert.Equal(shard, json.RootElement.GetProperty("shard").GetString());
+    }
+
+    // Exact sums are divided too: 16 bytes a weight on one rank, 16 / 4 and two pieces on the way on each of four; 8 texts in two rounds.
+    [Fact]
+    public void Plan_of_divided_exact_sums_counts_each_round()
+    {
+        string[] plan = ["plan", "--model", "llama-2-7b", "--context", "8192", "--device", "cuda", "--memory", "80", "--ranks", "4"];
+        Succeed([.. plan, "--shard", "optimizer", "--json", At("divided.json")]);
+        Succeed([.. plan, "--json", At("whole.json")]);
+        using var divided = JsonDocument.Parse(File.ReadAllText(At("divided.json")));
+        using var whole = JsonDocument.Parse(File.ReadAllText(At("whole.json")));
+        long Part(JsonDocument of, string name) => of.RootElement.GetProperty("parts").GetProperty(name).GetInt64();
+        var trained = Part(whole, "trained weights, fp32");
+        Assert.Equal(4 * trained, Part(whole, "optimizer state"));
+        Assert.Equal(trained + 2.0 * 8 * (1 << 22), Part(divided, "optimizer state"), 16.0 * 4096);
+        Assert.Equal(trained / 4.0 * (2 * 8 + 4) * 3 / 4, divided.RootElement.GetProperty("gradient_bytes").GetDouble(), 1.0);
+    }
+
     [Fact]
     public void Plan_of_a_job_without_a_network_asks_for_it() =>
         Assert.Contains("Give the rate of the network with --link", PlanOfMany(), StringComparison.Ordinal);

@@ -53,11 +53,12 @@ public class RankRunTests : CliRun
     [Theory]
     [InlineData("mpirun.openmpi", 3)]
     [InlineData("mpirun.mpich", 4)]
-    public void Train_several_ranks_write_the_bytes_of_one(string launcher, int size)
+    [InlineData("mpirun.openmpi", 4, "--shard", "optimizer")]
+    public void Train_several_ranks_write_the_bytes_of_one(string launcher, int size, params string[] more)
     {
         MpiJob.Require(launcher);
         Succeed(Arguments("one"));
-        var job = Start(launcher, size, Arguments("many"));
+        var job = Start(launcher, size, [.. Arguments("many"), .. more]);
         Assert.True(job.Code == ExitCode.Done, job.ToString());
         Assert.Equal(Adapter("one"), Adapter("many"));
         Assert.Equal(MetricsLog.Read(At("one")).Select(s => s.Loss), MetricsLog.Read(At("many")).Select(s => s.Loss));

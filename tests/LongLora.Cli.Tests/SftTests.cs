@@ -1,3 +1,4 @@
+using LongLora.Tests.Distributed;
 using LongLora.Training;
 
 namespace LongLora.Cli.Tests;
@@ -45,6 +46,30 @@ public class SftTests : CliRun
             "2",
             .. more,
         ];
+
+    // Answers of other lengths in each micro-batch, so that ranks differ in what they learn from.
+    [Theory]
+    [InlineData("mpirun.openmpi", 2)]
+    [InlineData("mpirun.mpich", 3, "--shard", "optimizer")]
+    public void Sft_on_several_ranks_writes_the_bytes_of_one(string launcher, int size, params string[] more)
+    {
+        MpiJob.Require(launcher);
+        string[] shared = ["--device", "cpu", "--gradient-accumulation", "3", "--token-cache", At("cache")];
+        string[] Of(string output) => [.. Arguments(output).Where((_, i) => i is not (13 or 14)), .. shared];
+        Succeed(Of("one"));
+        var job = MpiJob.Run(
+            launcher,
+            size,
+            ["dotnet", Path.Combine(AppContext.BaseDirectory, "LongLora.Cli.dll"), .. Of("many"), .. more]
+        );
+        Assert.True(job.Code == ExitCode.Done, job.ToString());
+        byte[] Adapter(string output) => File.ReadAllBytes(At(output, "adapter", "adapter_model.safetensors"));
+        Assert.Equal(Adapter("one"), Adapter("many"));
+        var (one, many) = (MetricsLog.Read(At("one")).ToList(), MetricsLog.Read(At("many")).ToList());
+        Assert.Equal(one.Select(s => s.Loss), many.Select(s => s.Loss));
+        Assert.Equal(one.Select(s => s.Tokens), many.Select(s => s.Tokens));
+        Assert.True(one.Select(s => s.Tokens - (s.Step > 1 ? one[s.Step - 2].Tokens : 0)).Distinct().Count() > 1, "all steps are alike");
+    }
 
     [Fact]
     public void Sft_learns_resumes_to_the_same_bits_and_its_recipe_repeats_the_run()

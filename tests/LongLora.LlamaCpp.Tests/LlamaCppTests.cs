@@ -180,17 +180,20 @@ public sealed class LlamaCppTests : IDisposable
         }
     }
 
-    [Fact]
-    public void Greedy_answer_and_tokens_of_the_real_checkpoint_are_ours()
+    [Theory]
+    [InlineData("stories260K-hf", "Once upon a time, there was a")]
+    [InlineData("longlora-tiny", "The pass key is 49674. What is the pass key? The pass key is")]
+    public void Greedy_answer_and_tokens_of_a_real_checkpoint_are_ours(string name, string question)
     {
         using var scope = NewDisposeScope();
-        var folder = CheckpointDirectory.Open(Stories);
+        var path = name == "longlora-tiny" ? Bundled : Stories;
+        var folder = CheckpointDirectory.Open(path);
         using var model = ModelLoader.Load(folder.Config, folder);
         GgufExporter.Write(_folder["a.gguf"], model, folder, GgufFileType.F32);
         using var engine = new Engine(_folder["a.gguf"], 512);
-        var tokenizer = TokenizerLoader.Load(Stories);
-        var prompt = tokenizer.Encode("Once upon a time, there was a", addSpecial: true);
-        Assert.Equal(prompt, engine.Tokens("Once upon a time, there was a", addSpecial: true));
+        var tokenizer = TokenizerLoader.Load(path);
+        var prompt = tokenizer.Encode(question, addSpecial: true);
+        Assert.Equal(prompt, engine.Tokens(question, addSpecial: true));
         Assert.Equal(tokenizer.Encode(Book()), engine.Tokens(Book()));
         var expected = new List<int>();
         for (var i = 0; i < 30; i++)

@@ -8,6 +8,7 @@ namespace LongLora.Cli.Arguments;
 internal sealed class SamplingArguments
 {
     private readonly Option<int> _maxTokens,
+        _lookupTokens,
         _minTokens,
         _topK;
     private readonly Option<double> _temperature,
@@ -33,6 +34,11 @@ internal sealed class SamplingArguments
     {
         _maxTokens = CreateWhole("--max-tokens", "maximum tokens to generate", standard.MaxTokens);
         _minTokens = CreateWhole("--min-tokens", "minimum tokens to generate", standard.MinTokens);
+        _lookupTokens = CreateWhole(
+            "--lookup-tokens",
+            "most tokens to guess per step from the text so far, for answers that repeat a document; 0 for none",
+            standard.LookupTokens
+        );
         _temperature = CreateReal("--temperature", "randomness; 0 always takes the most likely token", standard.Temperature);
         _topK = CreateWhole("--top-k", "sample from the K most likely tokens; 0 for all", standard.TopK);
         _topP = CreateReal("--top-p", "sample from the smallest set of tokens with this total probability", standard.TopP);
@@ -55,6 +61,7 @@ internal sealed class SamplingArguments
             _repetition,
             _frequency,
             _presence,
+            _lookupTokens,
             _seed,
             _stop,
             _ignoreEos,
@@ -68,6 +75,7 @@ internal sealed class SamplingArguments
         {
             MaxTokens = parsed.GetValue(_maxTokens),
             MinTokens = parsed.GetValue(_minTokens),
+            LookupTokens = parsed.GetValue(_lookupTokens),
             Temperature = parsed.GetValue(_temperature),
             TopK = parsed.GetValue(_topK),
             TopP = parsed.GetValue(_topP),
@@ -83,6 +91,10 @@ internal sealed class SamplingArguments
     /// <summary><c>; seed N</c> for an answer that was drawn, so that it can be repeated; empty for a greedy one.</summary>
     internal static string DescribeSeed(GenerationOptions options, GenerationResult result) =>
         options.Temperature > 0 ? string.Create(CultureInfo.InvariantCulture, $"; seed {result.Seed}") : "";
+
+    /// <summary><c>; N of M guessed tokens accepted</c> where tokens were guessed, else empty.</summary>
+    internal static string DescribeGuesses(GenerationResult result) =>
+        result.GuessedTokens == 0 ? "" : $"; {result.AcceptedTokens:N0} of {result.GuessedTokens:N0} guessed tokens accepted";
 
     private static Option<int> CreateWhole(string name, string help, int standard) =>
         new(name)

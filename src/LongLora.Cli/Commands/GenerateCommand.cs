@@ -69,6 +69,8 @@ internal static class GenerateCommand
                         result.Finish,
                         result.PromptTokens,
                         Tokens = result.Tokens.Count,
+                        result.GuessedTokens,
+                        result.AcceptedTokens,
                         result.Seed,
                         PromptSeconds = first.Value.TotalSeconds,
                         Seconds = piece.Time.TotalSeconds,
@@ -88,6 +90,7 @@ internal static class GenerateCommand
         context.Error.WriteLine(
             $"{result.PromptTokens:N0} tokens read in {first.TotalSeconds:N2} s{rate}; {result.Tokens.Count:N0} generated, "
                 + $"{(result.Finish == FinishReason.Stop ? "stopped at an end token or stop text" : "stopped at the length limit")}"
+                + SamplingArguments.DescribeGuesses(result)
                 + SamplingArguments.DescribeSeed(options, result)
         );
     }

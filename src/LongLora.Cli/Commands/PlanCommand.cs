@@ -68,15 +68,17 @@ internal static class PlanCommand
                 problems => options.Machine.Check(problems, options.Method),
                 problems => options.Machine.CheckParts(problems, options.Method, options.Model.Context)
             );
+            var count = RankCosts.Count(options, parsed.GetValue(ranks));
             var plan = TrainingPlan.Make(
                 options.Model,
                 options.Method,
                 options.Machine,
                 options.Optimizer.BatchSize,
                 memory.Read(parsed),
-                host.Read(parsed)
+                host.Read(parsed),
+                count
             );
-            var job = RankCosts.Make(options, plan, parsed.GetValue(ranks), parsed.GetValue(link));
+            var job = RankCosts.Make(options, plan, count, parsed.GetValue(link));
             var speed = parsed.GetValue(rate) * 1e9 ?? (plan.OnCuda ? null : ShareOfProducts * GemmRate.MeasureSquare());
             Show(context, options, plan, job, speed, measured: parsed.GetValue(rate) is null);
             json.Write(parsed, context, () => ToJson(plan, job, speed));
@@ -173,6 +175,7 @@ internal static class PlanCommand
                 rate,
                 ranks = job.Ranks,
                 sequence_parallel = job.SequenceParallel,
+                shard = job.Shard.ToString().ToLowerInvariant(),
                 longest_part = plan.Division?.LongestPart,
                 border_right_bytes = plan.Division?.Border.Right,
                 border_left_bytes = plan.Division?.Border.Left,

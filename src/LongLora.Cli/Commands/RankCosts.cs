@@ -1,5 +1,7 @@
 using LongLora.Options;
 using LongLora.Runs;
+using LongLora.Runtime;
+using LongLora.Training;
 
 namespace LongLora.Cli.Commands;
 
@@ -8,18 +10,22 @@ internal sealed class RankCosts
 {
     private readonly TrainingPlan _plan;
     private readonly double? _link;
+    private readonly bool _isExact;
     private readonly int _passes,
         _gradientSize;
 
     private RankCosts(FineTuneOptions options, TrainingPlan plan, int ranks, double? link)
     {
-        (_plan, Ranks, _link) = (plan, ranks, link);
+        (_plan, Ranks, _link, Shard) = (plan, ranks, link, options.Machine.Shard);
         (SequenceParallel, _passes) = (options.Machine.SequenceParallel, options.Optimizer.GradientAccumulation);
-        _gradientSize = options.AddsExactly ? sizeof(long) : sizeof(float);
+        (_isExact, _gradientSize) = (options.AddsExactly, options.AddsExactly ? sizeof(long) : sizeof(float));
     }
 
     /// <summary>Processes of the job.</summary>
     internal int Ranks { get; }
+
+    /// <summary>What is divided among the ranks.</summary>
+    internal Sharding Shard { get; }
 
     /// <summary>Ranks among which each text is divided.</summary>
     internal int SequenceParallel { get; }
@@ -27,18 +33,29 @@ internal sealed class RankCosts
     /// <summary>Texts that are learned at the same time.</summary>
     private int AtOnce => Ranks / SequenceParallel;
 
+    // Texts that a rank takes in an optimizer step, one after the other.
+    private double Rounds => Math.Ceiling((double)_passes / AtOnce);
+
     /// <summary>
     /// Bytes that a rank sends for the sum of the gradients, which are 8-byte integers if it is exact: twice as many as they have, less
-    /// one part.
+    /// one part. Where the sum is divided, once for each round (in fp32: once), and then the new weights.
     /// </summary>
-    internal double GradientBytes => 2.0 * (Ranks - 1) / Ranks * _gradientSize * (_plan.Memory.Gradients / sizeof(float));
+    internal double GradientBytes =>
+        (Shard == Sharding.None ? 2.0 * _gradientSize : (_isExact ? Rounds : 1) * _gradientSize + sizeof(float))
+        * (Ranks - 1)
+        / Ranks
+        * (_plan.Memory.Gradients / sizeof(float));
 
     internal double? GradientSeconds => GetSeconds(GradientBytes);
 
     /// <summary>Both directions one after the other, once for each pass over a text.</summary>
     internal double? BorderSeconds => GetSeconds(_plan.Division?.Border.Total ?? 0);
 
-    internal static RankCosts Make(FineTuneOptions options, TrainingPlan plan, int? ranks, double? link)
+    /// <summary>The number of ranks of a job, checked.</summary>
+    /// <param name="options">The options.</param>
+    /// <param name="ranks">As given; null for the smallest number.</param>
+    /// <exception cref="ConfigurationException">There cannot be that many.</exception>
+    internal static int Count(FineTuneOptions options, int? ranks)
     {
         var (parts, passes) = (options.Machine.SequenceParallel, options.Optimizer.GradientAccumulation);
         var count = ranks ?? parts;
@@ -53,9 +70,20 @@ internal sealed class RankCosts
                 $"ranks is {count}, so {count / parts} texts are learned at the same time, but gradient-accumulation is {passes}; it "
                     + "counts the texts of the whole job; raise it, or use fewer ranks"
             );
-            problems.Require(link is null or > 0, $"link is {link}; it must be above 0");
         });
-        return new(options, plan, count, link);
+        return count;
+    }
+
+    /// <summary>Costs of a planned job.</summary>
+    /// <param name="options">The options.</param>
+    /// <param name="plan">The plan of one rank.</param>
+    /// <param name="ranks">Processes, as <see cref="Count"/> gives them.</param>
+    /// <param name="link">Rate of the network in Gbit/s; null if it is not known.</param>
+    /// <exception cref="ConfigurationException">The rate is not above 0.</exception>
+    internal static RankCosts Make(FineTuneOptions options, TrainingPlan plan, int ranks, double? link)
+    {
+        OptionProblems.ThrowIfAny(problems => problems.Require(link is null or > 0, $"link is {link}; it must be above 0"));
+        return new(options, plan, ranks, link);
     }
 
     /// <summary>Operations of the rank that does most in an optimizer step.</summary>
@@ -63,7 +91,7 @@ internal sealed class RankCosts
     internal double GetLongestShare(double pass)
     {
         var share = _plan.Division is { } part ? (double)part.LongestPart / part.Tokens : 1;
-        return pass * share * Math.Ceiling((double)_passes / AtOnce);
+        return pass * share * Rounds;
     }
 
     internal void Show(CliContext context, double? rate)
@@ -85,7 +113,7 @@ internal sealed class RankCosts
             );
         }
         context.Output.WriteLine(
-            $"The sum of the gradients sends {FormatBytes(GradientBytes)} from each rank in an optimizer step{AtLink(GradientSeconds)}."
+            $"The sum of the gradients{(Shard == Sharding.None ? "" : ", and the divided weights,")} sends {FormatBytes(GradientBytes)} from each rank in an optimizer step{AtLink(GradientSeconds)}."
         );
         if (rate is { } perSecond && _link is not null)
             ShowShare(context, GetLongestShare(_plan.Step.Needed) / perSecond);
@@ -95,7 +123,7 @@ internal sealed class RankCosts
 
     private void ShowShare(CliContext context, double computing)
     {
-        var sending = GradientSeconds!.Value + BorderSeconds!.Value * Math.Ceiling((double)_passes / AtOnce);
+        var sending = GradientSeconds!.Value + BorderSeconds!.Value * Rounds;
         context.Output.WriteLine(
             $"If nothing is sent while a rank computes, an optimizer step takes {PlanCommand.TimeText(computing + sending)}, of which "
                 + $"{sending / (computing + sending) * 100:N1} % is sending."

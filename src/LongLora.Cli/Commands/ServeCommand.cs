@@ -28,6 +28,12 @@ internal static class ServeCommand
             HelpName = "N",
             DefaultValueFactory = _ => 4,
         };
+        var parallel = new Option<int>("--parallel")
+        {
+            Description = "answers that are generated together, in one pass over the weights per token [default: 4]",
+            HelpName = "N",
+            DefaultValueFactory = _ => 4,
+        };
         var sampling = new SamplingArguments(new ServerOptions().Defaults);
         var cache = new CacheArguments();
         var command = new Verb(
@@ -44,6 +50,7 @@ internal static class ServeCommand
         adapters.AddTo(command);
         server.AddTo(command);
         command.Options.Add(kept);
+        command.Options.Add(parallel);
         sampling.AddTo(command);
         cache.AddTo(command);
         command.SetAction(parsed =>
@@ -56,6 +63,7 @@ internal static class ServeCommand
                 {
                     Template = parsed.GetValue(template),
                     KeptConversations = parsed.GetValue(kept),
+                    ParallelAnswers = parsed.GetValue(parallel),
                 }
             );
             Serve(context, options, models, (model, first) => cache.Open(context, parsed, model, first)).GetAwaiter().GetResult();

@@ -16,20 +16,26 @@ internal sealed class AnswerMeter : IDisposable
     private readonly Counter<long> _prompt,
         _cached,
         _generated,
+        _guessed,
+        _accepted,
         _canceled,
         _refused;
     private readonly Histogram<double> _duration,
         _firstText;
-    private readonly int _most;
+    private readonly int _waiting;
+    private readonly Func<int> _parallel;
     private int _here;
 
-    /// <param name="waiting">Requests that may wait while one is answered.</param>
-    internal AnswerMeter(int waiting)
+    /// <param name="waiting">Requests that may wait while others are answered.</param>
+    /// <param name="parallel">How many are answered together.</param>
+    internal AnswerMeter(int waiting, Func<int> parallel)
     {
-        _most = waiting + 1;
+        (_waiting, _parallel) = (waiting, parallel);
         _prompt = _meter.CreateCounter<long>("longlora.tokens.prompt", "{token}", "Tokens of prompts.");
         _cached = _meter.CreateCounter<long>("longlora.tokens.cached", "{token}", "Tokens of prompts that a cache already held.");
         _generated = _meter.CreateCounter<long>("longlora.tokens.generated", "{token}", "Tokens of answers.");
+        _guessed = _meter.CreateCounter<long>("longlora.tokens.guessed", "{token}", "Tokens of answers that were guessed and checked.");
+        _accepted = _meter.CreateCounter<long>("longlora.tokens.accepted", "{token}", "Guessed tokens that are in the answer.");
         _canceled = _meter.CreateCounter<long>(
             "longlora.answers.cancelled",
             "{answer}",
@@ -50,15 +56,15 @@ internal sealed class AnswerMeter : IDisposable
         );
         _meter.CreateObservableGauge(
             "longlora.requests.waiting",
-            () => Math.Max(0, Volatile.Read(ref _here) - 1),
+            () => Math.Max(0, Volatile.Read(ref _here) - parallel()),
             "{request}",
             "Requests that wait for their turn."
         );
         _meter.CreateObservableGauge(
             "longlora.requests.running",
-            () => Math.Min(1, Volatile.Read(ref _here)),
+            () => Math.Min(parallel(), Volatile.Read(ref _here)),
             "{request}",
-            "Requests that are being answered: one at a time."
+            "Requests that are being answered."
         );
     }
 
@@ -66,11 +72,11 @@ internal sealed class AnswerMeter : IDisposable
     /// <exception cref="ApiException">Too many wait already.</exception>
     internal Place Enter()
     {
-        if (Interlocked.Increment(ref _here) <= _most)
+        if (Interlocked.Increment(ref _here) <= _waiting + _parallel())
             return new Place(this);
         Interlocked.Decrement(ref _here);
         _refused.Add(1);
-        throw new ApiException(429, $"{_most - 1:N0} requests already wait; try again later.", code: "queue_full");
+        throw new ApiException(429, $"{_waiting:N0} requests already wait; try again later.", code: "queue_full");
     }
 
     public void Dispose() => _meter.Dispose();
@@ -103,6 +109,8 @@ internal sealed class AnswerMeter : IDisposable
                         meter._prompt.Add(result.PromptTokens);
                         meter._cached.Add(result.CachedTokens);
                         meter._generated.Add(result.Tokens.Count);
+                        meter._guessed.Add(result.GuessedTokens);
+                        meter._accepted.Add(result.AcceptedTokens);
                         meter._duration.Record(piece.Time.TotalSeconds);
                     }
                     yield return piece;

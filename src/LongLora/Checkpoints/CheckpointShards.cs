@@ -37,25 +37,45 @@ internal static unsafe class CheckpointShards
         AtomicFile.WriteText(Path.Combine(folder, index), CheckpointIndex.Format(tensors.Sum(t => t.ByteCount), map));
     }
 
-    /// <summary>Makes a tensor and passes on its bytes in its type.</summary>
+    /// <summary>Makes a tensor, whole or in pieces, and passes on its bytes in its type.</summary>
     /// <exception cref="CheckpointException">A number is too large for this type, so it would become infinite.</exception>
+    /// <exception cref="ShapeException">The tensor has another shape than announced.</exception>
     public static void WriteData(TensorToWrite tensor, Action<ReadOnlySpan<byte>> sink)
     {
-        const int pieceBytes = 1 << 26;
-        using var scope = NewDisposeScope();
+        if (tensor.Pieces is { } pieces)
+        {
+            long expected = tensor.Shape.Aggregate(1L, (product, size) => product * size),
+                written = 0;
+            foreach (var piece in pieces)
+            {
+                WriteBytes(tensor, piece, sink);
+                written += piece.numel();
+            }
+            if (written != expected)
+                throw new ShapeException($"'{tensor.Name}' was announced with {expected} elements but made with {written}.");
+            return;
+        }
         using var made = tensor.Value();
         if (!made.shape.SequenceEqual(tensor.Shape))
             throw new ShapeException(
                 $"'{tensor.Name}' was announced as [{string.Join(", ", tensor.Shape)}] but made as [{string.Join(", ", made.shape)}]."
             );
-        if (tensor.ByteCount == 0)
+        WriteBytes(tensor, made, sink);
+    }
+
+    private static void WriteBytes(TensorToWrite tensor, Tensor made, Action<ReadOnlySpan<byte>> sink)
+    {
+        const int pieceBytes = 1 << 26;
+        if (made.numel() == 0)
             return;
+        using var scope = NewDisposeScope();
         using var value = made.detach().to(tensor.Type).cpu().contiguous();
         if (made.dtype != tensor.Type)
             TensorNumbers.RequireRepresentable(made, value, tensor.Name);
         var data = (byte*)NativeTensor.GetPointer(value);
-        for (var written = 0L; written < tensor.ByteCount; written += pieceBytes)
-            sink(new ReadOnlySpan<byte>(data + written, (int)Math.Min(pieceBytes, tensor.ByteCount - written)));
+        var bytes = value.numel() * value.element_size();
+        for (var written = 0L; written < bytes; written += pieceBytes)
+            sink(new ReadOnlySpan<byte>(data + written, (int)Math.Min(pieceBytes, bytes - written)));
     }
 
     private static List<List<TensorToWrite>> Split(IReadOnlyList<TensorToWrite> tensors, long maxShardBytes)

@@ -1,10 +1,15 @@
 using System.Globalization;
+using LongLora.Runtime;
+using TorchSharp;
+using static TorchSharp.torch;
 
 namespace LongLora.Distributed;
 
 /// <summary>Joins the job that a launcher has started.</summary>
 internal static class Job
 {
+    private static readonly TimeSpan s_longestOperation = TimeSpan.FromMinutes(10);
+
     private const string VisibleDevices = "CUDA_VISIBLE_DEVICES";
 
     /// <summary>Joins the job, and leaves each rank of a machine its own GPU. It comes before the first use of CUDA.</summary>
@@ -19,6 +24,23 @@ internal static class Job
             Posix.SetVariable(VisibleDevices, device, overwrite: true);
         }
         return communicator;
+    }
+
+    /// <summary>
+    /// Gives tensors in the memory of GPUs a way of their own, where <see cref="NcclApi.Variable"/> asks for it; null to send them through
+    /// the host's memory. All ranks call it.
+    /// </summary>
+    /// <param name="ranks">The ranks.</param>
+    /// <param name="device">Where this rank computes.</param>
+    /// <exception cref="ConfigurationException">There is no NCCL.</exception>
+    internal static NcclCommunicator? OpenNccl(ICommunicator ranks, Device device)
+    {
+        var named = Environment.GetEnvironmentVariable(NcclApi.Variable);
+        if (ranks.Size == 1 || device.type != DeviceType.CUDA || string.IsNullOrEmpty(named))
+            return null;
+        NcclApi? api = null;
+        ranks.OnAll("loading NCCL", () => api = NcclApi.Load(named));
+        return NcclCommunicator.Open(ranks, api!, () => new CudaStream(device.index), s_longestOperation);
     }
 
     /// <summary>

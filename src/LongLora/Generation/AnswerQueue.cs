@@ -5,16 +5,16 @@ using System.Threading.Channels;
 namespace LongLora.Generation;
 
 /// <summary>
-/// Generates one answer at a time, in the order of the requests. Each has its own thread, because a generation computes for seconds and no
+/// Generates answers in the order of the requests, as many at a time as there are places. Each has its own thread, because a generation computes for seconds and no
 /// other thread should wait for it. An answer that nobody reads any more ends at its next token.
 /// </summary>
-/// <param name="turn">Who has it may compute; several models share one.</param>
-internal sealed class AnswerQueue(SemaphoreSlim turn) : IDisposable
+/// <param name="turns">Who may compute; several models share one.</param>
+internal sealed class AnswerQueue(ComputeTurns turns) : IDisposable
 {
     private readonly CancellationTokenSource _closing = new();
 
-    /// <summary>Who has it may compute.</summary>
-    internal SemaphoreSlim Turn => turn;
+    /// <summary>Who may compute.</summary>
+    internal ComputeTurns Turns => turns;
 
     /// <summary>Waits for its turn and generates.</summary>
     /// <param name="generate">Calls its first argument with each piece, and checks its second before every token.</param>
@@ -76,10 +76,10 @@ internal sealed class AnswerQueue(SemaphoreSlim turn) : IDisposable
 
     private async Task TakeTurn(CancellationToken stop, CancellationToken cancellation)
     {
-        await WaitFor(turn.WaitAsync(stop), cancellation).ConfigureAwait(false);
+        await WaitFor(turns.EnterAsync(stop), cancellation).ConfigureAwait(false);
         if (!_closing.IsCancellationRequested)
             return;
-        turn.Release(); // the turn came with the end
+        turns.Leave(); // the turn came with the end
         throw new ObjectDisposedException(nameof(ChatModel));
     }
 
@@ -93,7 +93,7 @@ internal sealed class AnswerQueue(SemaphoreSlim turn) : IDisposable
                 }
                 finally
                 {
-                    turn.Release();
+                    turns.Leave();
                     done();
                 }
             },
@@ -125,7 +125,6 @@ internal sealed class AnswerQueue(SemaphoreSlim turn) : IDisposable
         if (_closing.IsCancellationRequested)
             return;
         _closing.Cancel();
-        turn.Wait();
-        turn.Release(); // for the other models that share it
+        turns.WaitUntilEmpty();
     }
 }

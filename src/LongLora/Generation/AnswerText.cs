@@ -50,6 +50,12 @@ internal sealed class AnswerText
     /// <summary>Tokens of the prompt that the cache held already.</summary>
     internal int CachedTokens { get; set; }
 
+    /// <summary>Tokens that were guessed, and how many of them were chosen.</summary>
+    internal (int Made, int Accepted) Guesses { get; set; }
+
+    /// <summary>Most tokens worth guessing now: one more than that is chosen in the same step.</summary>
+    internal int MostGuesses => Math.Min(_options.LookupTokens, _mostTokens - Tokens.Count - 1);
+
     /// <summary>Why it ended; null while it goes on.</summary>
     internal FinishReason? Finish { get; private set; }
 
@@ -126,6 +132,8 @@ internal sealed class AnswerText
         new(_text.Given, Tokens, _promptTokens, CachedTokens, Finish!.Value)
         {
             Seed = _sampler.Seed,
+            GuessedTokens = Guesses.Made,
+            AcceptedTokens = Guesses.Accepted,
             LogProbabilities = _logProbabilities,
             PromptLogProbabilities = _promptLogProbabilities,
         };

@@ -9,24 +9,30 @@ namespace LongLora.Generation;
 /// <summary>
 /// A model that is ready to answer. Chat, serve and <c>IChatClient</c> use it. An answer comes as a stream of pieces, the last of which has
 /// the result. Leaving the stream ends the generation. What a conversation shares with the one before it is not read again. Several
-/// threads may ask at once; the answers are generated one after the other, in the order of the requests.
+/// threads may ask at once; <see cref="ChatModelOptions.ParallelAnswers"/> of them are answered together, in the order of the requests.
 /// </summary>
 public sealed class ChatModel : IDisposable
 {
     private readonly LoadedModel _model;
     private readonly Func<TextGenerator> _newGenerator;
-    private readonly List<TextGenerator> _generators = []; // used last comes last
+    private readonly List<TextGenerator> _generators = []; // those that nobody uses; used last comes last
     private readonly int _kept;
+    private int _made;
     private readonly AnswerQueue _queue;
     private StructuredChat? _chat;
 
-    private ChatModel(ChatModelOptions options, LoadedModel model, ITokenizer tokenizer, SemaphoreSlim turn)
+    private ChatModel(ChatModelOptions options, LoadedModel model, ITokenizer tokenizer, ComputeTurns turns)
     {
-        (_model, Tokenizer, _kept, _queue) = (model, tokenizer, options.KeptConversations, new AnswerQueue(turn));
+        (_model, Tokenizer, _queue) = (model, tokenizer, new AnswerQueue(turns));
+        _kept = Math.Max(options.KeptConversations, turns.Parallel);
         Name = options.Name ?? model.Source.Name;
         _newGenerator = () =>
-            new TextGenerator(model.Network, tokenizer, options.Context, options.CacheType, options.Streaming, model.EndTokens);
+            new TextGenerator(model.Network, tokenizer, options.Context, options.CacheType, options.Streaming, model.EndTokens)
+            {
+                Turns = turns,
+            };
         _generators.Add(_newGenerator());
+        _made = 1;
         Context = _generators[0].Context;
         TrainedContext = RopeScaling.GetCurrentContext(model.Config);
     }
@@ -35,18 +41,23 @@ public sealed class ChatModel : IDisposable
     /// <param name="options">What it is made of.</param>
     /// <exception cref="CheckpointException">Model, adapter, tokenizer or template is missing, damaged or not supported.</exception>
     /// <exception cref="ConfigurationException">There is no such template or device, or an option does not fit the model.</exception>
-    public static ChatModel Open(ChatModelOptions options) => Open(options, new SemaphoreSlim(1, 1));
+    public static ChatModel Open(ChatModelOptions options)
+    {
+        if (options.ParallelAnswers is < 1 or > 64)
+            throw new ConfigurationException($"parallel answers is {options.ParallelAnswers}; it must be from 1 to 64.");
+        return Open(options, new ComputeTurns(options.ParallelAnswers));
+    }
 
     /// <summary>
     /// Opens another model whose requests wait in the same queue, such as another adapter on the same base. The weights of a base that is
     /// neither quantized nor on a GPU are mapped from the file, so they take memory only once.
     /// </summary>
-    /// <param name="options">What it is made of.</param>
+    /// <param name="options">What it is made of; <see cref="ChatModelOptions.ParallelAnswers"/> is that of this model.</param>
     /// <exception cref="CheckpointException">Model, adapter, tokenizer or template is missing, damaged or not supported.</exception>
     /// <exception cref="ConfigurationException">There is no such template or device, or an option does not fit the model.</exception>
-    public ChatModel OpenBeside(ChatModelOptions options) => Open(options, _queue.Turn);
+    public ChatModel OpenBeside(ChatModelOptions options) => Open(options, _queue.Turns);
 
-    private static ChatModel Open(ChatModelOptions options, SemaphoreSlim turn)
+    private static ChatModel Open(ChatModelOptions options, ComputeTurns turns)
     {
         if (options.KeptConversations < 1)
             throw new ConfigurationException($"kept conversations is {options.KeptConversations}; it must be at least 1.");
@@ -69,7 +80,7 @@ public sealed class ChatModel : IDisposable
         );
         try
         {
-            return new ChatModel(options, model, tokenizer, turn);
+            return new ChatModel(options, model, tokenizer, turns);
         }
         catch
         {
@@ -83,6 +94,12 @@ public sealed class ChatModel : IDisposable
 
     /// <summary>The model's folder as it was given.</summary>
     public string Directory => _model.Source.Location;
+
+    /// <summary>Answers that are generated together, of all models that share its queue.</summary>
+    internal int ParallelAnswers => _queue.Turns.Parallel;
+
+    /// <summary>Most answers whose next tokens have shared a pass.</summary>
+    internal int MostTogether => _queue.Turns.StepsOf(_model.Network).MostTogether;
 
     /// <summary>Most tokens of conversation and answer together.</summary>
     public int Context { get; }
@@ -205,7 +222,7 @@ public sealed class ChatModel : IDisposable
     /// <returns>One number for each of the model's dimensions.</returns>
     /// <exception cref="DataException">The text is empty or longer than the context.</exception>
     internal Task<float[]> EmbedAsync(IReadOnlyList<int> text, CancellationToken cancellation = default) =>
-        _queue.ComputeAsync(stop => TextEmbedding.Compute(_model.Network, text, Context, stop), cancellation);
+        _queue.ComputeAsync(stop => _queue.Turns.Pass(() => TextEmbedding.Compute(_model.Network, text, Context, stop)), cancellation);
 
     /// <summary>Numbers in the vector of a text.</summary>
     internal int EmbeddingSize => _model.Config.HiddenSize;
@@ -224,29 +241,44 @@ public sealed class ChatModel : IDisposable
             (onPiece, stop) =>
             {
                 var prompt = read();
-                return Generator(prompt).GeneratePieces([prompt], options, (_, piece) => onPiece(piece), stop)[0];
+                var generator = TakeGenerator(prompt);
+                try
+                {
+                    return generator.GeneratePieces([prompt], options, (_, piece) => onPiece(piece), stop)[0];
+                }
+                finally
+                {
+                    lock (_generators)
+                        _generators.Add(generator);
+                }
             },
             cancellation
         );
 
     // The one that holds the beginning of the prompt. One of which more than half would be thrown away is left alone while there is
     // another way.
-    private TextGenerator Generator(IReadOnlyList<int> prompt)
+    private TextGenerator TakeGenerator(IReadOnlyList<int> prompt)
     {
-        var best = _generators.MaxBy(g => g.Common(prompt))!;
-        if (2 * best.Common(prompt) < Math.Min(best.Held, prompt.Count))
+        lock (_generators)
         {
-            best = _generators.Count < _kept ? _newGenerator() : _generators[0];
+            var best = _generators.MaxBy(g => g.Common(prompt));
+            if (best is null || 2 * best.Common(prompt) < Math.Min(best.Held, prompt.Count))
+                best = _made < _kept ? null : _generators[0];
+            if (best is not null)
+            {
+                _generators.Remove(best);
+                return best;
+            }
+            _made++;
+            return _newGenerator();
         }
-        _generators.Remove(best);
-        _generators.Add(best);
-        return best;
     }
 
     /// <summary>Ends what is being answered, waits for it, and frees the model.</summary>
     public void Dispose()
     {
         _queue.Dispose();
+        _queue.Turns.Remove(_model.Network);
         _generators.ForEach(g => g.Dispose());
         _model.Dispose();
     }

@@ -86,6 +86,13 @@ public sealed record GenerationOptions
     public int PrefillChunk { get; init; } = 1024;
 
     /// <summary>
+    /// Most tokens that are guessed at each step from what followed the same words earlier in prompt and answer, and checked in one pass. The
+    /// answer is the one without guesses, greedy or drawn with the same seed, up to the rounding of logits that are computed together. It
+    /// comes faster where it repeats the prompt, as in questions about a document. 0 for none. Default 0.
+    /// </summary>
+    public int LookupTokens { get; init; }
+
+    /// <summary>
     /// Receives how much of the prompt is known before each chunk of it is read, on the generating thread. Default null.
     /// </summary>
     public IProgress<PromptProgress>? PromptProgress { get; init; }
@@ -116,6 +123,7 @@ public sealed record GenerationOptions
             $"top-logprobs is {TopLogProbabilities}; it must be 0 (the chosen token alone) or more"
         );
         Require(Stop.All(s => s.Length > 0), "a stop text is empty");
+        Require(LookupTokens is >= 0 and <= 64, $"lookup-tokens is {LookupTokens}; it must be from 0 (no guesses) to 64");
         Require(PrefillChunk >= 1, $"prefill-chunk is {PrefillChunk}; it must be at least 1");
         if (problems.Count > 0)
             throw new ConfigurationException(string.Join(Environment.NewLine, problems));

@@ -8,6 +8,12 @@ namespace LongLora.Generation;
 /// <param name="Finish">Why it ended.</param>
 public sealed record GenerationResult(string Text, IReadOnlyList<int> Tokens, int PromptTokens, int CachedTokens, FinishReason Finish)
 {
+    /// <summary>Tokens that were guessed by <see cref="GenerationOptions.LookupTokens"/> and checked.</summary>
+    public int GuessedTokens { get; init; }
+
+    /// <summary>How many of <see cref="GuessedTokens"/> are in the answer.</summary>
+    public int AcceptedTokens { get; init; }
+
     /// <summary>The seed of the sampling, given or fresh. Greedy generation does not use it.</summary>
     public long Seed { get; init; }
 

@@ -56,6 +56,9 @@ public sealed class TextGenerator : IDisposable
     /// <summary>Most tokens of prompt and answer together.</summary>
     public int Context { get; }
 
+    /// <summary>Lets one pass of all generators run at a time, and joins their steps; null where this one is alone.</summary>
+    internal ComputeTurns? Turns { get; init; }
+
     /// <summary>Tokens of the text that is held.</summary>
     internal int Held => _held.Count > 0 ? _held[0].Count : 0;
 
@@ -136,6 +139,12 @@ public sealed class TextGenerator : IDisposable
     )
     {
         Prepare(prompts, textLength, options);
+        if (options.LookupTokens > 0 && _cache?.CanTruncate != true)
+            throw new ConfigurationException(
+                $"Cannot guess tokens (lookup-tokens is {options.LookupTokens}) because "
+                    + (_streaming is null ? "a layer of this model has a recurrent state" : "a streamed text")
+                    + " cannot go back when a guess is wrong. Set lookup-tokens to 0."
+            );
         var texts = prompts
             .Select((prompt, row) => new AnswerText(prompt, _tokenizer, new TokenSampler(options, numbers[row]), _ends, Context, options))
             .ToList();
@@ -148,22 +157,36 @@ public sealed class TextGenerator : IDisposable
                 onPiece?.Invoke(numbers[row], new AnswerPiece("", default, null) { PromptLogProbabilities = measured });
             Take(texts[row], numbers[row], logits, onPiece);
         }
-        for (var active = Active(); active.Count > 0; active = Active())
-        {
-            cancellation.ThrowIfCancellationRequested();
-            var logits = Step(texts, active);
-            for (var i = 0; i < active.Count; i++)
-                Take(
-                    texts[active[i]],
-                    numbers[active[i]],
-                    logits.AsSpan(i * _model.Config.VocabularySize, _model.Config.VocabularySize),
-                    onPiece
-                );
-        }
+        Decode(texts, numbers, onPiece, cancellation);
         return [.. texts.Select(t => t.ToResult())];
+    }
+
+    private void Decode(List<AnswerText> texts, int[] numbers, Action<int, AnswerPiece>? onPiece, CancellationToken cancellation)
+    {
+        var joined = Turns is { Parallel: > 1 } turns && texts.Count == 1 && _streaming is null ? turns.StepsOf(_model) : null;
+        joined?.Join();
+        try
+        {
+            for (var active = Active(); active.Count > 0; active = Active())
+            {
+                cancellation.ThrowIfCancellationRequested();
+                active.RemoveAll(row => TryStepByGuess(row, texts[row], numbers[row], joined, onPiece));
+                if (active.Count == 0)
+                    continue;
+                var logits = joined is null ? Pass(() => Step(texts, active)) : Step(texts[0], joined);
+                for (var i = 0; i < active.Count; i++)
+                    Take(texts[active[i]], numbers[active[i]], At(logits, i), onPiece);
+            }
+        }
+        finally
+        {
+            joined?.Leave();
+        }
 
         List<int> Active() => [.. Enumerable.Range(0, texts.Count).Where(row => texts[row].Finish is null)];
     }
+
+    private T Pass<T>(Func<T> pass) => Turns is null ? pass() : Turns.Pass(pass);
 
     private void CheckPrompt(IReadOnlyList<int> prompt)
     {
@@ -255,19 +278,31 @@ public sealed class TextGenerator : IDisposable
         {
             cancellation.ThrowIfCancellationRequested();
             options.PromptProgress?.Report(new(start, prompt.Count));
-            using var scope = NewDisposeScope();
-            long[] ids = [.. prompt.Skip(start).Take(options.PrefillChunk).Select(id => (long)id)];
-            var hidden = _streaming is null
-                ? CachedPass.Read(_model, ids, _cache!, row, _positions!)
-                : CachedPass.Read(_model, ids, _streams[row], cancellation);
-            _held[row].AddRange(ids.Select(id => (int)id));
-            if (options.MeasuresPrompt)
-                Measure(text, hidden, prompt, start);
-            if (start + ids.Length == prompt.Count)
-                logits = Logits(hidden.narrow(0, ids.Length - 1, 1));
+            logits = Pass(() => ReadChunk(row, prompt, start, text, options, cancellation));
             HostMemory.TrimIfGrown();
         }
         return logits;
+    }
+
+    // Logits after the chunk if it is the last one.
+    private float[] ReadChunk(
+        int row,
+        IReadOnlyList<int> prompt,
+        int start,
+        AnswerText text,
+        GenerationOptions options,
+        CancellationToken cancellation
+    )
+    {
+        using var scope = NewDisposeScope();
+        long[] ids = [.. prompt.Skip(start).Take(options.PrefillChunk).Select(id => (long)id)];
+        var hidden = _streaming is null
+            ? CachedPass.Read(_model, ids, _cache!, row, _positions!)
+            : CachedPass.Read(_model, ids, _streams[row], cancellation);
+        _held[row].AddRange(ids.Select(id => (int)id));
+        if (options.MeasuresPrompt)
+            Measure(text, hidden, prompt, start);
+        return start + ids.Length == prompt.Count ? Logits(hidden.narrow(0, ids.Length - 1, 1)) : [];
     }
 
     // A few places at once, because logits of a whole chunk may be larger than the model.
@@ -286,6 +321,45 @@ public sealed class TextGenerator : IDisposable
         }
     }
 
+    // Every token is chosen from the model's logits after the tokens before it, so a guess changes only what is computed together. The first
+    // token that is another one than was guessed ends the step, and what was read after it is forgotten.
+    private bool TryStepByGuess(int row, AnswerText text, int number, JoinedSteps? joined, Action<int, AnswerPiece>? onPiece)
+    {
+        if (text.MostGuesses <= 0)
+            return false;
+        int[] known = [.. _held[row], text.Tokens[^1]];
+        var guess = PromptLookup.Guess(known, text.MostGuesses);
+        if (guess.IsEmpty)
+            return false;
+        int[] ids = [text.Tokens[^1], .. guess];
+        joined?.Leave(); // the others need not wait for a pass of this answer's own
+        float[] logits;
+        try
+        {
+            logits = Pass(() => Check(row, ids));
+        }
+        finally
+        {
+            joined?.Join();
+        }
+        var right = 0;
+        do Take(text, number, At(logits, right++), onPiece);
+        while (text.Finish is null && right < ids.Length && text.Tokens[^1] == ids[right]);
+        _cache!.Truncate(row, _held[row].Count + right);
+        _held[row].AddRange(ids.Take(right));
+        text.Guesses = (text.Guesses.Made + guess.Length, text.Guesses.Accepted + right - 1);
+        return true;
+    }
+
+    private float[] Check(int row, int[] ids)
+    {
+        using var noGradient = no_grad();
+        using var scope = NewDisposeScope();
+        return Logits(CachedPass.Read(_model, [.. ids.Select(id => (long)id)], _cache!, row, _positions!));
+    }
+
+    private Span<float> At(float[] logits, int place) => logits.AsSpan(place * _model.Config.VocabularySize, _model.Config.VocabularySize);
+
     private float[] Step(List<AnswerText> texts, List<int> rows)
     {
         using var noGradient = no_grad();
@@ -297,6 +371,13 @@ public sealed class TextGenerator : IDisposable
         foreach (var row in rows)
             _held[row].Add(texts[row].Tokens[^1]);
         return Logits(hidden);
+    }
+
+    private float[] Step(AnswerText text, JoinedSteps joined)
+    {
+        var logits = joined.Step(text.Tokens[^1], _cache!, _positions!, _textLength);
+        _held[0].Add(text.Tokens[^1]);
+        return logits;
     }
 
     // [rows, D] -> rows V numbers

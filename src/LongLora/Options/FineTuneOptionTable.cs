@@ -429,6 +429,14 @@ internal static class FineTuneOptionTable
             o => o.SequenceParallel,
             (o, v) => o with { SequenceParallel = v }
         ),
+        s_machine.Choice(
+            "shard",
+            "Machine",
+            None,
+            "what is divided among the ranks of a job to save memory; the result has the same bytes",
+            o => o.Shard,
+            (o, v) => o with { Shard = v }
+        ),
         s_run.Whole(
             "rank-timeout",
             "Machine",

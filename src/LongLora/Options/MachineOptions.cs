@@ -52,6 +52,12 @@ public sealed record MachineOptions
     /// </summary>
     public int SequenceParallel { get; init; } = 1;
 
+    /// <summary>
+    /// What is divided among the ranks. The result has the same bytes, and a run may be resumed with another choice. Nothing changes on one
+    /// rank. Default none.
+    /// </summary>
+    public Sharding Shard { get; init; } = Sharding.None;
+
     /// <summary>The number format that is used: bf16, tf32 or fp32.</summary>
     /// <param name="device">CPU or CUDA.</param>
     /// <param name="index">Number of the CUDA device.</param>

@@ -160,7 +160,7 @@ internal sealed class RunDirectory : IDisposable
     {
         _fingerprint = MakeFingerprint(_options, tokens, model);
         RequireSameOnAllRanks();
-        var place = _ranks.OnRoot("restoring", () =>
+        var place = optimizer.OnRoot(_ranks, "restoring", () =>
         {
             var found = _options.Run.Resume ? Restore(optimizer, parameters, spikes) : null;
             AtomicFile.WriteText(
@@ -188,11 +188,12 @@ internal sealed class RunDirectory : IDisposable
     }
 
     /// <summary>Saves a checkpoint, atomically, and removes all but the newest ones.</summary>
-    public void SaveCheckpoint(TrainingState state) => _ranks.OnRoot("saving", () =>
+    public void SaveCheckpoint(TrainingState state) => state.Optimizer.OnRoot(_ranks, "saving", () =>
         {
             var path = Path.Combine(_checkpoints, string.Create(CultureInfo.InvariantCulture, $"{StepPrefix}{state.Step:D6}"));
             AtomicFile.WriteDirectory(path, folder => state.Save(folder, _fingerprint, Recipe.Version, Machine));
             RemoveOld();
+            return state.Step;
         });
 
     // Also when a run is resumed: it may have been killed between saving and removing.

@@ -77,6 +77,7 @@ public sealed record TrainingPlan(
     /// <param name="hostAvailable">
     /// Bytes that the host of a CUDA device has for activations that are kept there; null to ask the machine.
     /// </param>
+    /// <param name="ranks">Processes of the job, for what <see cref="MachineOptions.Shard"/> divides among them. Default 1.</param>
     /// <exception cref="LongLoraException">The model cannot be found, or an option does not work with it.</exception>
     public static TrainingPlan Make(
         ModelOptions model,
@@ -84,12 +85,13 @@ public sealed record TrainingPlan(
         MachineOptions machine,
         int batchSize = 1,
         long? available = null,
-        long? hostAvailable = null
+        long? hostAvailable = null,
+        int ranks = 1
     )
     {
         LibTorch.EnsureLoaded();
         TrainingPlan Plan(ModelConfig config, ScalarType stored) =>
-            Make(config, model.Context, method, machine, DescribeStep(method, machine, batchSize, stored), available, hostAvailable);
+            Make(config, model.Context, method, machine, DescribeStep(method, machine, batchSize, stored, ranks), available, hostAvailable);
         if (!Directory.Exists(model.Path) && PublishedConfigs.Names.Contains(model.Path))
             return Plan(PublishedConfigs.Find(model.Path), ScalarType.BFloat16);
         if (model.FromScratch is { } file)
@@ -100,7 +102,16 @@ public sealed record TrainingPlan(
                 },
                 ScalarType.Float32
             );
-        return Make(ModelSource.Open(model.Path).RequireFiles(), model.Context, method, machine, batchSize, available, hostAvailable);
+        return Make(
+            ModelSource.Open(model.Path).RequireFiles(),
+            model.Context,
+            method,
+            machine,
+            batchSize,
+            available,
+            hostAvailable,
+            ranks
+        );
     }
 
     /// <summary>Plans a run on an opened model.</summary>
@@ -111,13 +122,14 @@ public sealed record TrainingPlan(
         MachineOptions machine,
         int batchSize,
         long? available = null,
-        long? hostAvailable = null
+        long? hostAvailable = null,
+        int ranks = 1
     )
     {
         var stored = files
             .Tensors.Keys.Select(name => QuantizedProjection.FindStoredKind(files, name))
             .FirstOrDefault(kind => kind != QuantizationKind.None);
-        var step = DescribeStep(method, machine, batchSize, files.FindMainType());
+        var step = DescribeStep(method, machine, batchSize, files.FindMainType(), ranks);
         return Make(
             files.Config,
             context,
@@ -213,7 +225,13 @@ public sealed record TrainingPlan(
         "To use less memory, set activation-offload to disk (host on CUDA), raise blocks-per-segment, set quantization to nf4, or "
         + "lower batch-size.";
 
-    private static StepMemoryOptions DescribeStep(MethodOptions method, MachineOptions machine, int batchSize, ScalarType stored)
+    private static StepMemoryOptions DescribeStep(
+        MethodOptions method,
+        MachineOptions machine,
+        int batchSize,
+        ScalarType stored,
+        int ranks
+    )
     {
         var (device, index) = Devices.ParseName(machine.Device);
         return new()
@@ -222,6 +240,7 @@ public sealed record TrainingPlan(
             BatchSize = batchSize,
             BlocksPerSegment = machine.BlocksPerSegment,
             SequenceParallel = machine.SequenceParallel,
+            OptimizerRanks = machine.Shard == Sharding.None ? 1 : ranks,
             Quantization = machine.Quantization,
             StoredType = stored,
             Cuda = device == DeviceType.CUDA,

@@ -25,6 +25,16 @@ internal static class LibTorch
     /// <summary>Receives a sentence about the library that was taken from a Python environment.</summary>
     public static Action<string>? Taken { get; set; }
 
+    private static string Remedy =>
+        $" Set {DirectoryVariable} to the torch/lib folder of PyTorch {LibTorchVersion.UsableText}, activate its Python environment, or "
+        + "reference a libtorch package (libtorch-cpu-linux-x64, TorchSharp-cuda-linux, ...) in the application.";
+
+    // A script runs from the cache of NuGet's packages, where TorchSharp finds libtorch. For a program TorchSharp would copy hundreds of
+    // megabytes from there into the program's folder, if this machine happens to have them.
+    private static bool IsScript =>
+        Path.GetDirectoryName(typeof(torch).Assembly.Location) is not { Length: > 0 } folder
+        || !Path.TrimEndingDirectorySeparator(AppContext.BaseDirectory).Equals(folder, StringComparison.Ordinal);
+
     private static bool IsOutOfMemory(Exception? e) =>
         e is not null
         && (
@@ -55,6 +65,8 @@ internal static class LibTorch
                     LoadFrom(found.Directory, $"The PyTorch in '{found.Directory}' ({found.Variable})");
                     Taken?.Invoke($"Using libtorch of PyTorch {found.Version} in '{found.Directory}' ({found.Variable}).");
                 }
+                else if (!IsScript)
+                    throw new ConfigurationException("This program has no libtorch of its own." + Remedy);
             }
             else if (OperatingSystem.IsLinux() && FindBeside(GetFileName("torch_cpu")) is { } own)
             {
@@ -75,14 +87,7 @@ internal static class LibTorch
         catch (Exception e)
             when (e is NotSupportedException or DllNotFoundException or TypeInitializationException or BadImageFormatException)
         {
-            throw new ConfigurationException(
-                "The native libtorch could not be loaded. "
-                    + FindReason(e)
-                    + " Reference a libtorch package (libtorch-cpu-linux-x64, TorchSharp-cuda-linux, ...) in the application, set "
-                    + $"{DirectoryVariable} to the torch/lib folder of PyTorch {LibTorchVersion.UsableText}, or activate its Python "
-                    + "environment.",
-                e
-            );
+            throw new ConfigurationException("The native libtorch could not be loaded. " + FindReason(e) + Remedy, e);
         }
         return true;
     }

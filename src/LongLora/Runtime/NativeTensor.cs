@@ -54,6 +54,12 @@ internal static unsafe partial class NativeTensor
                 $"Cannot read the memory of the tensor [{string.Join(", ", tensor.shape)}] because it is on "
                     + $"{tensor.device}{(tensor.is_contiguous() ? "" : " and not contiguous")}. Use a contiguous tensor on the CPU."
             );
+        return GetAddress(tensor);
+    }
+
+    /// <summary>Address of the first element of a tensor on any device, for calls that know the device.</summary>
+    public static nint GetAddress(Tensor tensor)
+    {
         void* address;
         if (aoti_torch_get_data_ptr(tensor.Handle, &address) != 0)
             throw new ShapeException("Cannot read the memory of the tensor because libtorch gave no data pointer.");

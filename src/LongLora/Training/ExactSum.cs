@@ -46,14 +46,20 @@ internal sealed class ExactSum : IDisposable
             using var scope = NewDisposeScope();
             var count = Math.Min(PieceElements, gradients.numel() - start);
             var piece = gradients.narrow(0, start, count);
-            isSound = piece.abs().max().item<float>() < limit; // false for NaN
+            isSound = IsBelow(piece, limit);
             if (isSound)
-                Total.narrow(0, start, count).add_(piece.mul(Scalars.Of(1 / s_unit)).round_().to(ScalarType.Int64), Scalars.One);
+                Total.narrow(0, start, count).add_(Round(piece), Scalars.One);
             Liveness.Tick();
         }
         gradients.zero_();
         return isSound;
     }
+
+    /// <summary>Whether all gradients are finite and below a limit.</summary>
+    internal static bool IsBelow(Tensor gradients, double limit) => gradients.abs().max().item<float>() < limit; // false for NaN
+
+    /// <summary>Gradients in units of 2^-52, int64.</summary>
+    internal static Tensor Round(Tensor gradients) => gradients.mul(Scalars.Of(1 / s_unit)).round_().to(ScalarType.Int64);
 
     /// <summary>Replaces the gradients by the sum, which begins again at zero.</summary>
     internal void MoveTo(Tensor gradients)

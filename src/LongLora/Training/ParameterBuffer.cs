@@ -10,6 +10,9 @@ namespace LongLora.Training;
 /// </summary>
 public sealed class ParameterBuffer : IDisposable
 {
+    /// <summary>Elements whose squares are added in fp32. Borders between ranks lie between such blocks.</summary>
+    internal const long BlockElements = 4096;
+
     private readonly IReadOnlyList<Weight> _weights;
 
     /// <summary>Moves the values of the weights into the buffer and makes the weights views of it that collect gradients.</summary>
@@ -64,24 +67,37 @@ public sealed class ParameterBuffer : IDisposable
     public void ClearGradients() => Gradients.zero_();
 
     /// <summary>The 2-norm of all gradients together, summed in double precision.</summary>
-    public double ComputeGradientNorm()
+    public double ComputeGradientNorm() => ComputeGradientNorm(null);
+
+    /// <summary>The same bits where each rank has only its part of the gradients. All ranks call it.</summary>
+    internal double ComputeGradientNorm(OptimizerShards? shards)
     {
         using var scope = NewDisposeScope();
         // Partial sums of squares by blocks in fp32, added in fp64: close to exact without a second buffer.
-        const int block = 4096;
-        var whole = Count / block * block;
-        var squares = 0.0;
-        if (whole > 0)
+        var blocks = Count / BlockElements;
+        var norms = zeros(blocks + 1, ScalarType.Float64, Gradients.device); // and the square of what is left
+        var (start, end) = shards is null ? (0, Count) : (shards.Start, shards.Start + shards.Count);
+        var (first, last) = (start / BlockElements, end / BlockElements);
+        if (last > first)
+            norms.narrow(0, first, last - first).copy_(ComputeBlockNorms(first, last));
+        if (end == Count && end > Math.Max(start, last * BlockElements))
         {
-            var norms = Gradients.narrow(0, 0, whole).view(-1, block).norm(1, keepdim: false, p: 2f).to(ScalarType.Float64);
-            squares += norms.mul(norms).sum().item<double>();
+            var rest = Gradients.narrow(0, last * BlockElements, end - last * BlockElements).to(ScalarType.Float64);
+            norms[blocks] = rest.mul(rest).sum();
         }
-        if (whole < Count)
-        {
-            var rest = Gradients.narrow(0, whole, Count - whole).to(ScalarType.Float64);
-            squares += rest.mul(rest).sum().item<double>();
-        }
-        return Math.Sqrt(squares);
+        shards?.Ranks.AllGather(norms, [.. shards.Borders.SkipLast(1).Select(b => b / BlockElements), blocks + 1]).Wait();
+        var squares = norms[blocks].item<double>();
+        var whole = norms.narrow(0, 0, blocks);
+        return Math.Sqrt((blocks > 0 ? whole.mul(whole).sum().item<double>() : 0) + squares);
+    }
+
+    // A single row is added in another order than a row among others, so there are always two if there can be.
+    private Tensor ComputeBlockNorms(long first, long last)
+    {
+        var from = Math.Max(0, Math.Min(first, last - 2));
+        var to = Math.Min(Math.Max(last, from + 2), Count / BlockElements);
+        var rows = Gradients.narrow(0, from * BlockElements, (to - from) * BlockElements).view(-1, BlockElements);
+        return rows.norm(1, keepdim: false, p: 2f).narrow(0, first - from, last - first).to(ScalarType.Float64);
     }
 
     /// <inheritdoc/>

@@ -72,7 +72,7 @@ internal sealed class SavedTrainingState : IDisposable
         }
     }
 
-    /// <summary>Puts the state into parts that were created as for a new run.</summary>
+    /// <summary>Puts the state into parts that were created as for a new run; moments that are divided, on all ranks.</summary>
     /// <exception cref="CheckpointException">The state belongs to a run with other trained weights.</exception>
     /// <exception cref="ConfigurationException">The run was started with other options.</exception>
     public void Restore(AdamW optimizer, ParameterBuffer parameters, string fingerprint, SpikeGuard? spikes = null)
@@ -94,8 +94,7 @@ internal sealed class SavedTrainingState : IDisposable
                 );
         }
         parameters.Values.copy_(_reader.Open(Values));
-        optimizer.FirstMoment.copy_(_reader.Open(FirstMoment));
-        optimizer.SecondMoment.copy_(_reader.Open(SecondMoment));
+        optimizer.FillMoments(_reader.Open(FirstMoment), _reader.Open(SecondMoment));
         (optimizer.Steps, optimizer.Skipped) = (Step, Skipped);
         spikes?.TryRestore(_reader.Metadata.GetValueOrDefault(NormsKey, ""));
     }

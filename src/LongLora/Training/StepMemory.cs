@@ -17,7 +17,7 @@ namespace LongLora.Training;
 /// <param name="Weights">All weights as stored, or quantized. On the CPU they are pages of the mapped files.</param>
 /// <param name="Trained">fp32 values of what is trained.</param>
 /// <param name="Gradients">fp32.</param>
-/// <param name="Optimizer">AdamW's two moments, fp32, and the exact sum of gradients, int64.</param>
+/// <param name="Optimizer">AdamW's two moments, fp32, and the exact sum of gradients, int64, or a rank's part of them.</param>
 /// <param name="Checkpoints">
 /// What the forward pass keeps for the backward pass; if it is offloaded, only the part in use.
 /// </param>
@@ -109,7 +109,7 @@ public sealed record StepMemory(
             weights,
             trained,
             trained,
-            (options.AddsExactly ? 4 : 2) * trained,
+            CountOptimizer(trained / sizeof(float), options),
             kept,
             hidden,
             CountAttention(model, attention, length, plan, size, options),
@@ -165,6 +165,17 @@ public sealed record StepMemory(
 
     // 4 bits per weight, 8 a block of 64, 32 for 256 blocks.
     private const double Nf4Bytes = 0.5 + 1.0 / 64 + 4.0 / (64 * 256);
+
+    // The moments and the exact sum. Where ranks divide them, the sum goes over the network in pieces, two at a time.
+    private static long CountOptimizer(long trained, StepMemoryOptions options)
+    {
+        var (ranks, perWeight) = (options.OptimizerRanks, 2 * sizeof(float) + (options.AddsExactly ? sizeof(long) : 0));
+        if (ranks == 1)
+            return perWeight * trained;
+        var borders = OptimizerShards.Divide(trained, ranks);
+        var pieces = options.AddsExactly ? 2 * sizeof(long) * Math.Min(trained, DividedSum.PieceElements) : 0;
+        return perWeight * borders.Zip(borders.Skip(1), (a, b) => b - a).Max() + pieces;
+    }
 
     private static (long Kept, long Offloaded) CountKept(ModelConfig config, long tokens, long size, StepMemoryOptions options)
     {

@@ -18,6 +18,9 @@ internal sealed record StepMemoryOptions
     /// <summary>P, ranks among which the sequences are divided; what is counted is the rank with the most tokens. Default 1.</summary>
     public int SequenceParallel { get; init; } = 1;
 
+    /// <summary>Ranks among which the optimizer's state is divided; what is counted is the largest part. Default 1.</summary>
+    public int OptimizerRanks { get; init; } = 1;
+
     /// <summary>As given to <see cref="CheckpointedPass"/>. Default 1.</summary>
     public int BlocksPerSegment { get; init; } = 1;
 

@@ -27,7 +27,7 @@ public sealed class Trainer : IDisposable
     private readonly PositionTables _positions;
     private readonly long _firstStep;
 
-    private readonly Lazy<ExactSum> _exact;
+    private readonly Lazy<GradientSum> _sum;
 
     // Why training cannot go on. What became of the last complete step is added to it when that is known.
     private DataException? _divergence;
@@ -56,7 +56,7 @@ public sealed class Trainer : IDisposable
         (_model, _parameters, _optimizer, _schedule) = (model, parameters, optimizer, schedule);
         (_attention, _pass, _options, _positions) = (attention, pass, options, new PositionTables(model));
         _firstStep = optimizer.Steps;
-        _exact = new(() => new ExactSum(parameters.Gradients));
+        _sum = new(() => new GradientSum(parameters, Ranks.Communicator, optimizer.Shards, IsExact));
     }
 
     /// <summary>The ranks that train together. Default one process.</summary>
@@ -189,20 +189,16 @@ public sealed class Trainer : IDisposable
         {
             if (Ranks.Communicator.IsAny(cancellation.IsCancellationRequested))
             {
-                ForgetGradients();
+                _sum.Value.Clear();
                 return null;
             }
-            if (round < prepared.Count)
-                AddMicroBatch(prepared[round], round * Ranks.DataCount + Ranks.DataRank, targets, sums);
+            var mine = round < prepared.Count ? prepared[round] : null;
+            if (mine is not null)
+                sums[(round * Ranks.DataCount + Ranks.DataRank) * Ranks.Parts + Ranks.Part] = AddGradients(mine, 1.0 / targets);
+            if (!_sum.Value.EndRound(mine is not null, ExactSum.Limit(sums.Length - 1)))
+                sums[^1]++;
         }
         return Finish(Ranks.Sum(sums), targets, tokens, learningRate);
-    }
-
-    private void AddMicroBatch(TrainingBatch batch, int number, long targets, double[] sums)
-    {
-        sums[number * Ranks.Parts + Ranks.Part] = AddGradients(batch, 1.0 / targets);
-        if (IsExact && !_exact.Value.Add(_parameters.Gradients, ExactSum.Limit(sums.Length - 1)))
-            sums[^1]++;
     }
 
     // Adds up what the ranks have found, in the same order on all of them, and steps.
@@ -213,14 +209,8 @@ public sealed class Trainer : IDisposable
             throw AbandonStep($"the loss is {loss}");
         if (sums[^1] > 0)
             throw AbandonStep($"a gradient is not finite, or is not below {ExactSum.Limit(1):0} in all");
-        if (IsExact)
-        {
-            Ranks.Communicator.AllReduce(_exact.Value.Total, Reduction.Sum).Wait();
-            _exact.Value.MoveTo(_parameters.Gradients);
-        }
-        else
-            Ranks.Communicator.AllReduce(_parameters.Gradients, Reduction.Sum).Wait();
-        var norm = _parameters.ComputeGradientNorm();
+        _sum.Value.Finish();
+        var norm = _parameters.ComputeGradientNorm(_optimizer.Shards);
         if (!double.IsFinite(norm))
             throw AbandonStep($"the gradient norm is {norm}");
         if (Spikes.IsSpike(norm))
@@ -261,7 +251,7 @@ public sealed class Trainer : IDisposable
 
     private DataException AbandonStep(string what)
     {
-        ForgetGradients();
+        _sum.Value.Clear();
         return Diverge($"Training diverged at step {_optimizer.Steps + 1}: {what}.");
     }
 
@@ -274,18 +264,11 @@ public sealed class Trainer : IDisposable
         return error;
     }
 
-    private void ForgetGradients()
-    {
-        _parameters.ClearGradients();
-        if (_exact.IsValueCreated)
-            _exact.Value.Clear();
-    }
-
     /// <inheritdoc/>
     public void Dispose()
     {
         _positions.Dispose();
-        if (_exact.IsValueCreated)
-            _exact.Value.Dispose();
+        if (_sum.IsValueCreated)
+            _sum.Value.Dispose();
     }
 }

@@ -23,6 +23,9 @@ public sealed class TrainingState(AdamW optimizer, ParameterBuffer parameters, B
     /// <summary>Optimizer steps taken.</summary>
     public long Step => optimizer.Steps;
 
+    /// <summary>Who has the moments.</summary>
+    internal AdamW Optimizer => optimizer;
+
     /// <summary>Decides which steps are skipped; null if nothing does.</summary>
     internal SpikeGuard? Spikes { get; init; }
 
@@ -38,7 +41,7 @@ public sealed class TrainingState(AdamW optimizer, ParameterBuffer parameters, B
     /// <summary>Saves, and writes down which version of the program did, and on what it computed.</summary>
     internal void Save(string folder, string fingerprint, string? version, string? machine = null)
     {
-        if (CountNotFinite() is > 0 and var bad)
+        if (CountNotFiniteHere() is > 0 and var bad)
             throw new DataException(
                 $"Cannot save the state of step {Step} because {bad:N0} of its {Count:N0} numbers are not finite. Resume from an "
                     + "earlier checkpoint with a lower learning rate."
@@ -61,12 +64,13 @@ public sealed class TrainingState(AdamW optimizer, ParameterBuffer parameters, B
             metadata[SavedTrainingState.NormsKey] = Spikes.Save();
             metadata[SavedTrainingState.SkippedKey] = optimizer.Skipped.ToString(CultureInfo.InvariantCulture);
         }
+        var (first, second) = optimizer.ReadMoments();
         SafetensorsWriter.Write(
             Path.Combine(folder, SavedTrainingState.FileName),
             [
                 TensorToWrite.Of(SavedTrainingState.Values, parameters.Values),
-                TensorToWrite.Of(SavedTrainingState.FirstMoment, optimizer.FirstMoment),
-                TensorToWrite.Of(SavedTrainingState.SecondMoment, optimizer.SecondMoment),
+                ToWrite(SavedTrainingState.FirstMoment, first),
+                ToWrite(SavedTrainingState.SecondMoment, second),
             ],
             metadata
         );
@@ -84,13 +88,15 @@ public sealed class TrainingState(AdamW optimizer, ParameterBuffer parameters, B
         return saved.Place;
     }
 
-    /// <summary>Gives all ranks the weights, moments, steps and latest norms of rank 0.</summary>
+    /// <summary>Gives all ranks the weights, moments that are not divided, steps and latest norms of rank 0.</summary>
     internal static void Share(ICommunicator ranks, AdamW optimizer, ParameterBuffer parameters, SpikeGuard? spikes)
     {
         if (ranks.Size == 1)
             return;
         using var steps = tensor(new[] { optimizer.Steps, optimizer.Skipped });
-        Tensor[] shared = [steps, parameters.Values.detach(), optimizer.FirstMoment, optimizer.SecondMoment];
+        Tensor[] shared = [steps, parameters.Values.detach()];
+        if (optimizer.Shards is null)
+            shared = [.. shared, optimizer.FirstMoment, optimizer.SecondMoment];
         foreach (var one in shared)
             ranks.Broadcast(one, 0).Wait();
         shared[1].Dispose();
@@ -98,12 +104,24 @@ public sealed class TrainingState(AdamW optimizer, ParameterBuffer parameters, B
         spikes?.TryRestore(ranks.BroadcastText(spikes.Save()));
     }
 
-    /// <summary>How many numbers of the weights and moments are infinite or NaN.</summary>
+    /// <summary>How many numbers of the weights and moments are infinite or NaN. All ranks call it.</summary>
     internal long CountNotFinite()
+    {
+        if (optimizer.Shards is not { } shards)
+            return CountNotFiniteHere();
+        // All have the same weights, and each its own part of the moments.
+        using var moments = tensor(new[] { CountNotFinite(optimizer.FirstMoment, optimizer.SecondMoment) });
+        shards.Ranks.AllReduce(moments, Reduction.Sum).Wait();
+        return CountNotFinite(parameters.Values) + moments.data<long>()[0];
+    }
+
+    private long CountNotFiniteHere() => CountNotFinite(parameters.Values, optimizer.FirstMoment, optimizer.SecondMoment);
+
+    private static long CountNotFinite(params Tensor[] all)
     {
         using var noGradient = no_grad();
         var count = 0L;
-        foreach (var whole in (Tensor[])[parameters.Values, optimizer.FirstMoment, optimizer.SecondMoment])
+        foreach (var whole in all)
         {
             for (long start = 0; start < whole.numel(); start += PieceElements)
             {
@@ -114,6 +132,18 @@ public sealed class TrainingState(AdamW optimizer, ParameterBuffer parameters, B
         }
         return count;
     }
+
+    // Parts of other ranks are looked at when they come.
+    private TensorToWrite ToWrite(string name, IEnumerable<Tensor> moment) =>
+        TensorToWrite.OfPieces(name, ScalarType.Float32, [parameters.Count], moment.Select(RequireFinite));
+
+    private Tensor RequireFinite(Tensor piece) =>
+        optimizer.Shards is null || CountNotFinite(piece) == 0
+            ? piece
+            : throw new DataException(
+                $"Cannot save the state of step {Step} because '{SavedTrainingState.FirstMoment}' or "
+                    + $"'{SavedTrainingState.SecondMoment}' has numbers that are not finite. Resume from an earlier checkpoint."
+            );
 
     internal static string DescribeLayout(ParameterBuffer parameters) =>
         JsonSerializer.Serialize(parameters.Layout.Select(l => new object[] { l.Name, l.Offset, l.Shape }));

@@ -1,5 +1,7 @@
+using System.Diagnostics;
 using System.Globalization;
 using System.Text.RegularExpressions;
+using LongLora.Tests.Architecture;
 
 namespace LongLora.Tests.Distributed;
 
@@ -77,6 +79,40 @@ public partial class FaultTests
     {
         var job = RankProcess.Start("mpirun.openmpi", 2, "slow 1");
         Assert.True(job.Code == 0, job.ToString());
+    }
+
+    [Fact]
+    public void A_link_that_is_set_down_ends_the_job_on_both_sides()
+    {
+        MpiJob.Require("mpirun.openmpi");
+        Assert.SkipUnless(Environment.UserName == "root", "network namespaces need root");
+        Assert.SkipUnless(
+            Try("ip", ["netns", "add", "longlora-probe"]).Code == 0,
+            "this machine has no network namespaces; install iproute2"
+        );
+        Try("ip", ["netns", "del", "longlora-probe"]);
+        var script = Repository.At("tests", "ranks", "link-down.sh");
+        var (code, output) = Try("bash", [script, Path.Combine(AppContext.BaseDirectory, "LongLora.Tests")]);
+        Assert.True(code == 0, output);
+        Assert.Contains("mpirun ended after", output, StringComparison.Ordinal);
+        Assert.Contains("with exit code 75", output, StringComparison.Ordinal);
+    }
+
+    private static (int Code, string Output) Try(string program, string[] arguments)
+    {
+        try
+        {
+            var start = new ProcessStartInfo(program, arguments) { RedirectStandardOutput = true, RedirectStandardError = true };
+            using var process = Process.Start(start)!;
+            var error = process.StandardError.ReadToEndAsync();
+            var output = process.StandardOutput.ReadToEnd();
+            process.WaitForExit();
+            return (process.ExitCode, $"{output}\n{error.Result}");
+        }
+        catch (System.ComponentModel.Win32Exception e)
+        {
+            return (-1, e.Message);
+        }
     }
 
     // The fault prints its process; the others go with the launcher, and no later than some seconds after it.

@@ -28,6 +28,7 @@ public class OptionEffectTests
                 "blocks-per-segment",
                 "activation-offload",
                 "sequence-parallel",
+                "shard",
                 "rank-timeout",
                 "check-memory",
             ],

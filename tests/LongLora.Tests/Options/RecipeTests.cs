@@ -83,6 +83,7 @@ public class RecipeTests
             BlocksPerSegment = 2,
             ActivationOffload = ActivationOffload.Disk,
             SequenceParallel = 2,
+            Shard = Sharding.Optimizer,
         },
     };
 

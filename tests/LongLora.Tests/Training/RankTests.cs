@@ -3,6 +3,7 @@ using LongLora.Attention;
 using LongLora.Data;
 using LongLora.Distributed;
 using LongLora.Runtime;
+using LongLora.Tests.Distributed;
 using LongLora.Tests.Models;
 using LongLora.Training;
 using static TorchSharp.torch;
@@ -29,13 +30,15 @@ public class RankTests
         ICommunicator communicator,
         bool isExact = true,
         double weight = 0,
-        Func<int, CancellationToken>? cancel = null
+        Func<int, CancellationToken>? cancel = null,
+        bool isDivided = false
     )
     {
         using var model = LlamaGoldenTests.LoadTiny();
         using var set = AdapterSet.Attach(model, new AdapterOptions(), 3);
         using var parameters = new ParameterBuffer(set.Weights);
-        using var optimizer = new AdamW(parameters, new AdamWOptions(Beta1: 0, Epsilon: 1e-2, MaxGradNorm: 0));
+        var shards = isDivided ? new OptimizerShards(communicator, parameters.Count) : null;
+        using var optimizer = new AdamW(parameters, new AdamWOptions(Beta1: 0, Epsilon: 1e-2, MaxGradNorm: 0.5), shards);
         using var tokens = TokenStore.Build(new Examples(), null);
         var sampler = new BatchSampler(tokens, 24, 1, 5);
         using var pass = new CheckpointedPass(model);
@@ -61,7 +64,7 @@ public class RankTests
         );
         return new(
             log.Steps,
-            optimizer.FirstMoment.clone().DetachFromDisposeScope(),
+            Whole(optimizer.FirstMoment, shards).DetachFromDisposeScope(),
             parameters.Values.detach().clone().DetachFromDisposeScope(),
             sampler.State,
             saved,
@@ -69,16 +72,32 @@ public class RankTests
         );
     }
 
+    private static Tensor Whole(Tensor part, OptimizerShards? shards)
+    {
+        if (shards is null)
+            return part.clone();
+        var whole = zeros(shards.Borders[^1]);
+        shards.Own(whole).copy_(part);
+        shards.Ranks.AllGather(whole, shards.Borders).Wait();
+        return whole;
+    }
+
     [Theory]
-    [InlineData(2)]
-    [InlineData(3)]
-    [InlineData(4)] // does not divide the micro-batches
-    [InlineData(6)]
-    public void Run_any_number_of_ranks_gives_the_bits_of_one_process(int ranks)
+    [InlineData(2, false)]
+    [InlineData(3, false)]
+    [InlineData(4, false)] // does not divide the micro-batches
+    [InlineData(6, false)]
+    [InlineData(1, true)]
+    [InlineData(2, true)]
+    [InlineData(3, true)]
+    [InlineData(4, true)]
+    [InlineData(6, true)]
+    public void Run_any_number_of_ranks_gives_the_bits_of_one_process(int ranks, bool isDivided)
     {
         var one = Train(SingleProcess.Instance);
         Assert.Null(one.Error);
-        foreach (var rank in ThreadCommunicator.Run(ranks, c => Train(c)))
+        Assert.Contains(one.Log, s => s.GradientNorm > 0.5); // some gradients are scaled
+        foreach (var rank in ThreadCommunicator.Run(ranks, c => Train(c, isDivided: isDivided)))
         {
             Assert.Null(rank.Error);
             Assert.Equal(one.Log.Select(s => s.Loss), rank.Log.Select(s => s.Loss));
@@ -90,11 +109,34 @@ public class RankTests
         }
     }
 
-    [Fact]
-    public void Run_sums_in_fp32_are_near_the_exact_ones()
+    // Operations that are carried out only when they are waited for: a wait that is missing somewhere would be seen.
+    [Theory]
+    [InlineData(2, false)]
+    [InlineData(3, true)]
+    public void Run_over_queues_of_operations_gives_the_bits_of_one_process(int ranks, bool isDivided)
+    {
+        var one = Train(SingleProcess.Instance);
+        var many = ThreadCommunicator.Run(ranks, host =>
+        {
+            using var communicator = StandInNccl.Open(host);
+            return Train(communicator, isDivided: isDivided);
+        });
+        foreach (var rank in many)
+        {
+            Assert.Null(rank.Error);
+            Assert.Equal(one.Log.Select(s => s.GradientNorm), rank.Log.Select(s => s.GradientNorm));
+            AssertSame(one.Gradients, rank.Gradients, "gradients of the last step");
+            AssertSame(one.Weights, rank.Weights, "weights");
+        }
+    }
+
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void Run_sums_in_fp32_are_near_the_exact_ones(bool isDivided)
     {
         var exact = Train(SingleProcess.Instance);
-        foreach (var rank in ThreadCommunicator.Run(2, c => Train(c, isExact: false)))
+        foreach (var rank in ThreadCommunicator.Run(2, c => Train(c, isExact: false, isDivided: isDivided)))
         {
             Assert.Equal(exact.Log.Select(s => s.Loss), rank.Log.Select(s => s.Loss), Within(1e-5));
             Assert.Equal(exact.Log.Select(s => s.GradientNorm), rank.Log.Select(s => s.GradientNorm), Within(1e-4));
@@ -102,12 +144,14 @@ public class RankTests
         }
     }
 
-    [Fact]
-    public void Run_a_canceled_rank_stops_all_of_them_after_the_same_step()
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void Run_a_canceled_rank_stops_all_of_them_after_the_same_step(bool isDivided)
     {
         using var source = new CancellationTokenSource();
         source.Cancel();
-        var ranks = ThreadCommunicator.Run(3, c => Train(c, cancel: rank => rank == 2 ? source.Token : default));
+        var ranks = ThreadCommunicator.Run(3, c => Train(c, cancel: rank => rank == 2 ? source.Token : default, isDivided: isDivided));
         foreach (var rank in ranks)
         {
             Assert.IsAssignableFrom<OperationCanceledException>(rank.Error);
@@ -116,10 +160,12 @@ public class RankTests
         }
     }
 
-    [Fact]
-    public void Run_a_rank_that_diverges_stops_all_of_them_with_one_reason()
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void Run_a_rank_that_diverges_stops_all_of_them_with_one_reason(bool isDivided)
     {
-        var ranks = ThreadCommunicator.Run(2, c => Train(c, weight: double.NaN));
+        var ranks = ThreadCommunicator.Run(2, c => Train(c, weight: double.NaN, isDivided: isDivided));
         foreach (var rank in ranks)
         {
             var error = Assert.IsType<DataException>(rank.Error);

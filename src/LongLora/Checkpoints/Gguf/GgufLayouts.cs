@@ -1,112 +1,16 @@
 using LongLora.Configs;
-using LongLora.Runtime;
-using static TorchSharp.torch;
+using static LongLora.Checkpoints.GgufParts;
+using static LongLora.Checkpoints.GgufRows;
+using static LongLora.Checkpoints.GgufTraits;
 
 namespace LongLora.Checkpoints;
-
-// E experts, H heads, K head size
 
 /// <summary>
 /// The families that GGUF has, as llama.cpp lays them out: names as gguf-py's constants list them, keys and orders as its converters write
 /// them. A family is one entry.
 /// </summary>
-/// <remarks>
-/// llama.cpp rotates neighboring numbers of a head in some architectures, where Hugging Face rotates the first half with the second: there
-/// rows of q and k change places.
-/// </remarks>
 internal static class GgufLayouts
 {
-    private static readonly GgufPart[] s_norms = [.. Both("input_layernorm", "attn_norm"), .. Both("post_attention_layernorm", "ffn_norm")];
-
-    private static readonly GgufPart[] s_values = [.. Both("self_attn.v_proj", "attn_v"), .. Both("self_attn.o_proj", "attn_output")];
-
-    private static readonly GgufPart[] s_attention =
-    [
-        .. Both("self_attn.q_proj", "attn_q"),
-        .. Both("self_attn.k_proj", "attn_k"),
-        .. s_values,
-    ];
-
-    private static readonly GgufPart[] s_neighbors =
-    [
-        .. Both("self_attn.q_proj", "attn_q", config => Neighbors(config.HeadCount, config.HeadSize)),
-        .. Both("self_attn.k_proj", "attn_k", config => Neighbors(config.KeyValueHeadCount, config.HeadSize)),
-        .. s_values,
-    ];
-
-    private static readonly GgufPart[] s_headNorms =
-    [
-        new("self_attn.q_norm.weight", "attn_q_norm.weight"),
-        new("self_attn.k_norm.weight", "attn_k_norm.weight"),
-    ];
-
-    private static readonly GgufPart[] s_plain = [.. Both("mlp.up_proj", "ffn_up"), .. Both("mlp.down_proj", "ffn_down")];
-
-    private static readonly GgufPart[] s_gated = [.. Both("mlp.gate_proj", "ffn_gate"), .. s_plain];
-
-    private static readonly GgufPart[] s_fused = [.. Both("mlp.gate_up_proj", "ffn_up"), .. Both("mlp.down_proj", "ffn_down")];
-
-    // Norms after the branches and none before them.
-    private static readonly GgufPart[] s_endNorms =
-    [
-        new("post_attention_layernorm.weight", "post_attention_norm.weight"),
-        new("post_feedforward_layernorm.weight", "post_ffw_norm.weight"),
-    ];
-
-    private static readonly GgufPart[] s_outer =
-    [
-        new("model.embed_tokens.weight", "token_embd.weight"),
-        .. Both("model.norm", "output_norm"),
-        .. Both("lm_head", "output"),
-    ];
-
-    private static readonly GgufPart[] s_gemmaNorms =
-    [
-        new("input_layernorm.weight", "attn_norm.weight"),
-        .. s_endNorms,
-        new("pre_feedforward_layernorm.weight", "ffn_norm.weight"),
-    ];
-
-    private static readonly GgufTrait s_interleaved = GgufTrait.Fact(config => config with { InterleavedRotation = true });
-
-    private static readonly GgufTrait s_inputBias = GgufTrait.Fact(config => config with { AttentionOutputBias = false });
-
-    private static readonly GgufTrait s_wholeWidth = new(
-        _ => [],
-        (keys, config) =>
-            config.HeadCount * config.HeadSize == config.HiddenSize
-                ? config
-                : throw keys.Bad(
-                    keys.Prefix + "attention.key_length",
-                    config.HeadSize,
-                    $"engines want the {config.HeadCount} heads to be as wide as the model, {config.HiddenSize}"
-                )
-    );
-
-    // Engines compute full attention in the llama architecture; its files say the window all the same.
-    private static readonly GgufTrait s_unreadWindow = new(
-        _ => [],
-        (keys, config) =>
-            config with
-            {
-                SlidingWindow = keys.UniformOrNull(keys.Prefix + "attention.sliding_window", 0) is > 0 and var w ? w : null,
-            }
-    );
-
-    private static readonly GgufTrait s_gelu = GgufTrait.Fact(config =>
-        config with
-        {
-            Activation = "gelu_pytorch_tanh",
-            EmbeddingFactor = Math.Sqrt(config.HiddenSize),
-        }
-    );
-
-    private static readonly GgufTrait s_logitCap = GgufTrait.Number(
-        "final_logit_softcapping",
-        config => config.LogitCap,
-        (config, cap) => config with { LogitCap = cap > 0 ? cap : null }
-    );
-
     /// <summary>Every family. Of several with one architecture, a file is read as the first that its keys ask for.</summary>
     public static GgufLayout[] All { get; } =
     [
@@ -118,31 +22,31 @@ internal static class GgufLayouts
         {
             HasLongRope = true,
             IsChosen = keys => HasWindow(keys) && !HasExperts(keys),
-            Traits = [s_unreadWindow],
+            Traits = [UnreadWindow],
         },
         Llama("llama", MixtralConfig.ModelType) with
         {
             IsChosen = HasExperts,
             HasExperts = true,
-            Parts = [.. s_norms, .. s_neighbors, .. Experts("block_sparse_moe", "w1", "w3", "w2")],
-            Traits = [Mixture(hasSize: false), s_unreadWindow],
+            Parts = [.. Norms, .. NeighborAttention, .. Experts("block_sparse_moe", "w1", "w3", "w2")],
+            Traits = [Mixture(hasSize: false), UnreadWindow],
         },
-        new("qwen2", QwenConfig.Qwen2) { Parts = [.. s_norms, .. s_attention, .. s_gated], Outer = s_outer },
-        new("qwen3", QwenConfig.Qwen3) { Parts = [.. s_norms, .. s_attention, .. s_headNorms, .. s_gated], Outer = s_outer },
+        new("qwen2", QwenConfig.Qwen2) { Parts = [.. Norms, .. WholeAttention, .. Gated], Outer = Ends },
+        new("qwen3", QwenConfig.Qwen3) { Parts = [.. Norms, .. WholeAttention, .. HeadNorms, .. Gated], Outer = Ends },
         new("qwen3moe", Qwen3MoeConfig.ModelType)
         {
-            Parts = [.. s_norms, .. s_attention, .. s_headNorms, .. Experts("mlp", "gate_proj", "up_proj", "down_proj")],
-            Outer = s_outer,
+            Parts = [.. Norms, .. WholeAttention, .. HeadNorms, .. Experts("mlp", "gate_proj", "up_proj", "down_proj")],
+            Outer = Ends,
             HasExperts = true,
             Traits = [Mixture(hasSize: true)],
         },
         new("phi3", Phi3Config.ModelType)
         {
-            Parts = [.. s_norms, .. Both("self_attn.qkv_proj", "attn_qkv"), .. Both("self_attn.o_proj", "attn_output"), .. s_fused],
-            Outer = s_outer,
+            Parts = [.. Norms, .. Both("self_attn.qkv_proj", "attn_qkv"), .. Both("self_attn.o_proj", "attn_output"), .. Fused],
+            Outer = Ends,
             IsPartial = true,
             HasLongRope = true,
-            Traits = [new(config => [("attention.sliding_window", (uint)(config.SlidingWindow ?? 0))], s_unreadWindow.Read)],
+            Traits = [new(config => [("attention.sliding_window", (uint)(config.SlidingWindow ?? 0))], UnreadWindow.Read)],
         },
         new("gptneox", GptNeoXConfig.ModelType)
         {
@@ -151,7 +55,7 @@ internal static class GgufLayouts
             IsPartial = true,
             Parts =
             [
-                .. s_norms,
+                .. Norms,
                 .. Both("attention.query_key_value", "attn_qkv", config => PartByPart(config.HeadCount, config.HeadSize)),
                 .. Both("attention.dense", "attn_output"),
                 .. Both("mlp.dense_h_to_4h", "ffn_up"),
@@ -180,14 +84,14 @@ internal static class GgufLayouts
         },
         new("gemma3", Gemma3Config.ModelType)
         {
-            Parts = [.. Offset(s_gemmaNorms), .. s_attention, .. Offset(s_headNorms), .. s_gated],
-            Outer = [s_outer[0], .. Offset(s_outer[1..])],
+            Parts = [.. Offset(GemmaNorms), .. WholeAttention, .. Offset(HeadNorms), .. Gated],
+            Outer = [Ends[0], .. Offset(Ends[1..])],
             HasWindows = true,
             Traits =
             [
-                s_gelu,
+                Gelu,
                 GgufTrait.Fact(config => config with { AttentionScale = GemmaScale(config, wide: 62) }),
-                s_logitCap,
+                LogitCap,
                 Windows(6, windowed: LayerRotation.Local),
                 Local(absent: _ => 10000),
                 // The context in these files is the one after linear scaling.
@@ -203,12 +107,12 @@ internal static class GgufLayouts
         },
         new("gemma2", Gemma2Config.ModelType)
         {
-            Parts = [.. Offset(s_gemmaNorms), .. s_attention, .. s_gated],
-            Outer = [s_outer[0], .. Offset(s_outer[1..])],
+            Parts = [.. Offset(GemmaNorms), .. WholeAttention, .. Gated],
+            Outer = [Ends[0], .. Offset(Ends[1..])],
             HasWindows = true,
             Traits =
             [
-                s_gelu,
+                Gelu,
                 GgufTrait.Fact(config => config with { AttentionScale = GemmaScale(config, wide: 46) }),
                 GgufTrait.Number(
                     "attn_logit_softcapping",
@@ -249,11 +153,11 @@ internal static class GgufLayouts
                 GgufTrait.Number("logit_scale", c => 1 / c.LogitFactor, (c, v) => c with { LogitFactor = v is > 0 ? 1 / v.Value : 1 }),
             ],
         },
-        new("olmo2", Olmo2Config.ModelType) { Parts = [.. s_endNorms, .. s_attention, .. s_headNorms, .. s_gated], Outer = s_outer },
+        new("olmo2", Olmo2Config.ModelType) { Parts = [.. EndNorms, .. WholeAttention, .. HeadNorms, .. Gated], Outer = Ends },
         new("olmo2", Olmo3Config.ModelType)
         {
-            Parts = [.. s_endNorms, .. s_attention, .. s_headNorms, .. s_gated],
-            Outer = s_outer,
+            Parts = [.. EndNorms, .. WholeAttention, .. HeadNorms, .. Gated],
+            Outer = Ends,
             HasWindows = true,
             IsChosen = HasWindow,
             Traits = [Windows(4, windowed: LayerRotation.Local), Local(absent: config => config.RopeTheta)],
@@ -262,22 +166,22 @@ internal static class GgufLayouts
         {
             Parts =
             [
-                .. s_norms,
+                .. Norms,
                 new("post_self_attn_layernorm.weight", "post_attention_norm.weight"),
                 new("post_mlp_layernorm.weight", "post_ffw_norm.weight"),
-                .. s_attention,
-                .. s_fused,
+                .. WholeAttention,
+                .. Fused,
             ],
-            Outer = s_outer,
+            Outer = Ends,
             IsPartial = true,
-            Traits = [s_interleaved, s_inputBias],
+            Traits = [Interleaved, InputBias],
         },
         new("chatglm", GlmConfig.Glm)
         {
-            Parts = [.. s_norms, .. s_attention, .. s_fused],
-            Outer = s_outer,
+            Parts = [.. Norms, .. WholeAttention, .. Fused],
+            Outer = Ends,
             IsPartial = true,
-            Traits = [s_interleaved, s_inputBias, s_wholeWidth],
+            Traits = [Interleaved, InputBias, WholeWidth],
         },
         new("gpt-oss", GptOssConfig.ModelType)
         {
@@ -285,7 +189,7 @@ internal static class GgufLayouts
             [
                 new("input_layernorm.weight", "attn_norm.weight"),
                 new("post_attention_layernorm.weight", "post_attention_norm.weight"),
-                .. s_attention,
+                .. WholeAttention,
                 new("self_attn.sinks", "attn_sinks.weight"),
                 .. Both("mlp.router", "ffn_gate_inp"),
                 .. Alternating("mlp.experts.gate_up_proj", "ffn_gate_exps", 0),
@@ -293,7 +197,7 @@ internal static class GgufLayouts
                 new("mlp.experts.down_proj", "ffn_down_exps.weight") { View = all => all.transpose(1, 2), Shape = s => [s[0], s[2], s[1]] },
                 new("mlp.experts.down_proj_bias", "ffn_down_exps.bias"),
             ],
-            Outer = s_outer,
+            Outer = Ends,
             HasWindows = true,
             HasExperts = true,
             Traits =
@@ -317,16 +221,16 @@ internal static class GgufLayouts
             [
                 new("input_layernorm.weight", "attn_norm.weight"),
                 new("post_attention_layernorm.weight", "post_attention_norm.weight"),
-                .. s_attention,
-                .. s_gated,
+                .. WholeAttention,
+                .. Gated,
             ],
-            Outer = s_outer,
+            Outer = Ends,
             Traits = [new(_ => [], (keys, config) => config with { AttentionOutputBias = keys.HasTensor("blk.0.attn_output.bias") })],
         },
         new("exaone4", Exaone4Config.ModelType)
         {
-            Parts = [.. s_endNorms, .. s_attention, .. s_headNorms, .. s_gated],
-            Outer = s_outer,
+            Parts = [.. EndNorms, .. WholeAttention, .. HeadNorms, .. Gated],
+            Outer = Ends,
             HasWindows = true,
             HasDivisors = true,
             Traits = [ExaoneWindows()],
@@ -339,13 +243,13 @@ internal static class GgufLayouts
         },
         new("cohere2", Cohere2Config.ModelType)
         {
-            Parts = [.. Both("input_layernorm", "attn_norm"), .. s_attention, .. s_gated],
-            Outer = s_outer,
+            Parts = [.. Both("input_layernorm", "attn_norm"), .. WholeAttention, .. Gated],
+            Outer = Ends,
             HasLayerNorm = true,
             HasWindows = true,
             Traits =
             [
-                s_interleaved,
+                Interleaved,
                 GgufTrait.Fact(config => config with { ParallelResidual = true }),
                 GgufTrait.Number("logit_scale", c => c.LogitFactor, (c, v) => c with { LogitFactor = v is > 0 ? v.Value : 1 }),
                 Windows(4, full: LayerRotation.None),
@@ -353,25 +257,25 @@ internal static class GgufLayouts
         },
         new("ernie4_5", Ernie45Config.ModelType)
         {
-            Parts = [.. s_norms, .. s_attention, .. s_gated],
-            Outer = s_outer,
-            Traits = [s_interleaved],
+            Parts = [.. Norms, .. WholeAttention, .. Gated],
+            Outer = Ends,
+            Traits = [Interleaved],
         },
         new("hunyuan-dense", HunyuanConfig.ModelType)
         {
             Parts =
             [
-                .. s_norms,
-                .. s_attention,
+                .. Norms,
+                .. WholeAttention,
                 new("self_attn.query_layernorm.weight", "attn_q_norm.weight"),
                 new("self_attn.key_layernorm.weight", "attn_k_norm.weight"),
-                .. s_gated,
+                .. Gated,
             ],
-            Outer = s_outer,
+            Outer = Ends,
         },
         Llama("arcee", ArceeConfig.ModelType) with
         {
-            Parts = [.. s_norms, .. s_neighbors, .. s_plain],
+            Parts = [.. Norms, .. NeighborAttention, .. Plain],
             Traits = [GgufTrait.Fact(config => config with { Activation = "relu2" })],
         },
         new("apertus", ApertusConfig.ModelType)
@@ -380,11 +284,11 @@ internal static class GgufLayouts
             [
                 new("attention_layernorm.weight", "attn_norm.weight"),
                 new("feedforward_layernorm.weight", "ffn_norm.weight"),
-                .. s_attention,
-                .. s_headNorms,
-                .. s_plain,
+                .. WholeAttention,
+                .. HeadNorms,
+                .. Plain,
             ],
-            Outer = s_outer,
+            Outer = Ends,
             HasDivisors = true,
             Numbers =
             [
@@ -402,10 +306,10 @@ internal static class GgufLayouts
                 .. Offset([
                     new("input_layernorm.weight", "attn_norm.weight"),
                     new("post_attention_layernorm.weight", "post_attention_norm.weight"),
-                    .. s_headNorms,
+                    .. HeadNorms,
                 ]),
-                .. s_attention,
-                .. s_gated,
+                .. WholeAttention,
+                .. Gated,
                 new("linear_attn.in_proj_qkv.weight", "attn_qkv.weight") { Rows = TiledChannels },
                 new("linear_attn.in_proj_z.weight", "attn_gate.weight")
                 {
@@ -427,7 +331,7 @@ internal static class GgufLayouts
                     Columns = config => Tiled(config, config.LinearAttention!.ValueSize),
                 },
             ],
-            Outer = [s_outer[0], .. Offset(s_outer[1..])],
+            Outer = [Ends[0], .. Offset(Ends[1..])],
             IsPartial = true,
             HasFurtherBlocks = true,
             Traits = [DeltaNet(), Sections()],
@@ -436,10 +340,10 @@ internal static class GgufLayouts
         {
             Parts =
             [
-                .. s_gemmaNorms,
-                .. s_attention,
-                .. s_headNorms,
-                .. s_gated,
+                .. GemmaNorms,
+                .. WholeAttention,
+                .. HeadNorms,
+                .. Gated,
                 new("layer_scalar", "layer_output_scale.weight"),
                 new("per_layer_input_gate.weight", "inp_gate.weight"),
                 new("per_layer_projection.weight", "proj.weight"),
@@ -455,7 +359,7 @@ internal static class GgufLayouts
             ],
             Outer =
             [
-                .. s_outer,
+                .. Ends,
                 new("model.embed_tokens_per_layer.weight", "per_layer_token_embd.weight"),
                 new("model.per_layer_model_projection.weight", "per_layer_model_proj.weight"),
                 new("model.per_layer_projection_norm.weight", "per_layer_proj_norm.weight"),
@@ -464,362 +368,15 @@ internal static class GgufLayouts
             HasDivisors = true,
             HasUnlikeLayers = true,
             HasExperts = true,
-            Traits = [s_gelu, GgufTrait.Fact(config => config with { AttentionScale = 1 }), s_logitCap, Gemma4Layers()],
+            Traits = [Gelu, GgufTrait.Fact(config => config with { AttentionScale = 1 }), LogitCap, Gemma4Layers()],
         },
     ];
 
     private static GgufLayout Llama(string architecture, string modelType) =>
         new(architecture, modelType)
         {
-            Parts = [.. s_norms, .. s_neighbors, .. s_gated],
-            Outer = s_outer,
+            Parts = [.. Norms, .. NeighborAttention, .. Gated],
+            Outer = Ends,
             HasDivisors = true,
         };
-
-    // A module's weight and bias.
-    private static GgufPart[] Both(string name, string stored, Func<ModelConfig, int[]>? rows = null) =>
-        [new(name + ".weight", stored + ".weight") { Rows = rows }, new(name + ".bias", stored + ".bias") { Rows = rows }];
-
-    private static GgufPart[] Experts(string name, string gate, string up, string down) =>
-        [
-            new(name + ".gate.weight", "ffn_gate_inp.weight"),
-            new($"{name}.experts.{GgufPart.Expert}.{gate}.weight", "ffn_gate_exps.weight"),
-            new($"{name}.experts.{GgufPart.Expert}.{up}.weight", "ffn_up_exps.weight"),
-            new($"{name}.experts.{GgufPart.Expert}.{down}.weight", "ffn_down_exps.weight"),
-        ];
-
-    // Every second output of a stack [E, inputs, outputs], and of its biases [E, outputs].
-    private static GgufPart[] Alternating(string name, string stored, int first) =>
-        [
-            new(name, stored + ".weight")
-            {
-                View = all => all.slice(2, first, all.size(2), 2).transpose(1, 2),
-                Shape = s => [s[0], s[2], 2 * s[1]],
-            },
-            new(name + "_bias", stored + ".bias") { View = all => all.slice(1, first, all.size(1), 2), Shape = s => [s[0], 2 * s[1]] },
-        ];
-
-    // Norms that multiply by 1 + w here and by what is stored in engines.
-    private static IEnumerable<GgufPart> Offset(IEnumerable<GgufPart> parts) =>
-        parts.Select(part =>
-            part.Name.Contains("norm", StringComparison.Ordinal) ? part with { Values = (w => AddOnes(w, 1), w => AddOnes(w, -1)) } : part
-        );
-
-    private static Tensor AddOnes(Tensor weight, long times)
-    {
-        using var ones = empty_like(weight).fill_(Scalars.One);
-        return weight.add(ones, Scalars.Of(times));
-    }
-
-    private static bool HasWindow(GgufMetadata keys) => keys.UniformOrNull(keys.Prefix + "attention.sliding_window", 0) > 0;
-
-    private static bool HasExperts(GgufMetadata keys) => keys.IntegerOrNull(keys.Prefix + "expert_count") > 0;
-
-    private static GgufTrait Mixture(bool hasSize) =>
-        new(
-            config =>
-            {
-                var experts = config.Experts!;
-                List<(string, object)> keys = [("expert_count", (uint)experts.Count), ("expert_used_count", (uint)experts.PerToken)];
-                if (hasSize)
-                    keys.Add(("expert_feed_forward_length", (uint)experts.Size));
-                return keys;
-            },
-            (keys, config) =>
-            {
-                var (count, used) = (keys.Integer(keys.Prefix + "expert_count"), keys.Integer(keys.Prefix + "expert_used_count"));
-                if (used > count)
-                    throw keys.Bad(keys.Prefix + "expert_used_count", used, $"there are {count} experts");
-                keys.Fixed(keys.Prefix + "expert_shared_count", 0, "experts that see every token are not supported");
-                keys.Fixed(keys.Prefix + "leading_dense_block_count", 0, "every layer has experts");
-                keys.Fixed(keys.Prefix + "expert_gating_func", 1, "weights of experts are a softmax");
-                keys.Fixed(keys.Prefix + "expert_weights_scale", 1, "weights of experts have no factor");
-                if (keys.FlagOrNull(keys.Prefix + "expert_weights_norm") == false)
-                    throw keys.Bad(keys.Prefix + "expert_weights_norm", false, "the weights of the chosen experts add up to 1");
-                return config with
-                {
-                    Experts = new()
-                    {
-                        Count = count,
-                        PerToken = used,
-                        Size = keys.UniformOrNull(keys.Prefix + "expert_feed_forward_length") ?? config.IntermediateSize,
-                    },
-                };
-            }
-        );
-
-    /// <summary>Layers with a window, all but every layer of a period.</summary>
-    private static GgufTrait Windows(
-        int period,
-        LayerRotation windowed = LayerRotation.Main,
-        LayerRotation full = LayerRotation.Main,
-        int? absent = null
-    ) =>
-        new(
-            config => [("attention.sliding_window", (uint)(config.SlidingWindow ?? 0))],
-            (keys, config) =>
-            {
-                var window = keys.UniformOrNull(keys.Prefix + "attention.sliding_window", 0) ?? absent ?? 0;
-                var pattern = keys.Prefix + "attention.sliding_window_pattern";
-                var isWindowed = keys.IsList(pattern)
-                    ? keys.LayersOrNull(pattern, config.LayerCount)!.Select(flag => flag != 0)
-                    : Period((int?)keys.IntegerOrNull(pattern) ?? period, config.LayerCount);
-                var kinds = isWindowed.Select(flag => flag && window > 0).ToList();
-                return (config with { SlidingWindow = kinds.Contains(true) ? window : null }).PlanLayers(
-                    (layer, plan) => plan with { Window = kinds[layer] ? window : null, Rotation = kinds[layer] ? windowed : full }
-                );
-            }
-        );
-
-    private static IEnumerable<bool> Period(int period, int layers) =>
-        Enumerable.Range(0, layers).Select(layer => period == 0 || layer % period < period - 1);
-
-    // Engines know EXAONE 4's windows by its number of layers.
-    private static GgufTrait ExaoneWindows()
-    {
-        var windows = Windows(4, full: LayerRotation.None, absent: 4096);
-        return new(
-            config => config.SlidingWindow is null ? [] : windows.Write(config),
-            (keys, config) =>
-            {
-                if (config.LayerCount == 64)
-                    return windows.Read(keys, config);
-                keys.Note(keys.Prefix + "attention.sliding_window");
-                keys.Note(keys.Prefix + "attention.sliding_window_pattern");
-                return config;
-            }
-        );
-    }
-
-    // Positions of the layers with a window.
-    private static GgufTrait Local(Func<ModelConfig, double> absent) =>
-        new(
-            config => config.LocalRope is { } local && local.Theta != absent(config) ? [("rope.freq_base_swa", (float)local.Theta)] : [],
-            (keys, config) =>
-                config with
-                {
-                    LocalRope = new()
-                    {
-                        Theta = keys.NumberOrNull(keys.Prefix + "rope.freq_base_swa") ?? absent(config),
-                        RotarySize = config.HeadSize,
-                    },
-                }
-        );
-
-    // YaRN's attention factor, and queries that grow with their position.
-    private static GgufTrait GrowingQueries() =>
-        new(
-            config =>
-                [
-                    .. config.RopeScaling.MscaleAllDim is { } multiplier
-                        ? [("rope.scaling.yarn_log_multiplier", (float)multiplier)]
-                        : Array.Empty<(string, object)>(),
-                    .. config.RopeScaling.QueryGrowth is { } growth
-                        ? [("attention.temperature_scale", (float)growth)]
-                        : Array.Empty<(string, object)>(),
-                ],
-            (keys, config) =>
-            {
-                var multiplier = keys.NumberOrNull(keys.Prefix + "rope.scaling.yarn_log_multiplier", 0);
-                var growth = keys.NumberOrNull(keys.Prefix + "attention.temperature_scale", 0);
-                var scaling = config.RopeScaling;
-                keys.Fixed(
-                    keys.Prefix + "attention.temperature_length",
-                    scaling.OriginalMaxPositions ?? config.MaxPositions,
-                    "queries grow with each original context"
-                );
-                if (scaling.Kind == "yarn" && multiplier > 0)
-                    scaling = scaling with { Mscale = 1, MscaleAllDim = multiplier };
-                return config with { RopeScaling = scaling with { QueryGrowth = growth > 0 ? growth : null } };
-            }
-        );
-
-    private static GgufTrait DeltaNet() =>
-        new(
-            config =>
-            {
-                var net = config.LinearAttention!;
-                List<(string, object)> keys =
-                [
-                    ("ssm.conv_kernel", (uint)net.ConvolutionSize),
-                    ("ssm.state_size", (uint)net.KeySize),
-                    ("ssm.group_count", (uint)net.KeyHeadCount),
-                    ("ssm.time_step_rank", (uint)net.ValueHeadCount),
-                    ("ssm.inner_size", (uint)(net.ValueHeadCount * net.ValueSize)),
-                ];
-                var period = Enumerable.Range(1, config.LayerCount).First(i => i == config.LayerCount || !config.GetLayer(i - 1).IsLinear);
-                keys.Add(("full_attention_interval", (uint)period));
-                return keys;
-            },
-            (keys, config) =>
-            {
-                int Of(string name) => keys.Integer(keys.Prefix + name);
-                var (heads, inner, size) = (Of("ssm.time_step_rank"), Of("ssm.inner_size"), Of("ssm.state_size"));
-                if (inner != heads * size)
-                    throw keys.Bad(
-                        keys.Prefix + "ssm.inner_size",
-                        inner,
-                        $"engines want {heads} value heads of {size} numbers, as keys have"
-                    );
-                var groups = Of("ssm.group_count");
-                if (heads % groups != 0)
-                    throw keys.Bad(keys.Prefix + "ssm.group_count", groups, $"it must divide the number of value heads, {heads}");
-                var recurrent = keys.Prefix + "attention.recurrent_layers";
-                var interval = (int?)keys.IntegerOrNull(keys.Prefix + "full_attention_interval", 1) ?? 4;
-                var isLinear = keys.LayersOrNull(recurrent, config.LayerCount)?.Select(flag => flag != 0).ToList()
-                    ?? [.. Enumerable.Range(1, config.LayerCount).Select(i => i % interval != 0)];
-                return (
-                    config with
-                    {
-                        LinearAttention = new()
-                        {
-                            KeyHeadCount = groups,
-                            ValueHeadCount = heads,
-                            KeySize = size,
-                            ValueSize = size,
-                            ConvolutionSize = Of("ssm.conv_kernel"),
-                        },
-                    }
-                ).PlanLayers((layer, plan) => plan with { IsLinear = isLinear[layer] });
-            }
-        );
-
-    // Which of a picture's three positions turns each pair; a text has three equal ones, and a fourth that is 0.
-    private static GgufTrait Sections() =>
-        new(
-            config =>
-            {
-                var pairs = config.RotarySize / 2;
-                return [("rope.dimension_sections", new[] { (pairs + 2) / 3, (pairs + 1) / 3, pairs / 3, 0 })];
-            },
-            (keys, config) =>
-            {
-                var (name, pairs) = (keys.Prefix + "rope.dimension_sections", config.RotarySize / 2);
-                var sections = keys.LayersOrNull(name, 4) ?? throw keys.Missing(name);
-                return Enumerable.Range(0, pairs).All(pair => pair < 3 * sections[pair % 3])
-                    ? config
-                    : throw keys.Bad(name, string.Join(", ", sections), $"it must cover the {pairs} pairs of a head that are rotated");
-            }
-        );
-
-    // Sizes of each kind of layer, and the last layers, which look at the keys of layers before them.
-    private static GgufTrait Gemma4Layers() =>
-        new(
-            config =>
-            {
-                var windowed = config.Layers.FirstOrDefault(l => l.Window is not null) ?? config.Layers[0];
-                List<(string, object)> keys =
-                [
-                    ("feed_forward_length", config.Layers.Select(l => l.IntermediateSize).ToArray()),
-                    ("attention.head_count_kv", config.Layers.Select(l => l.KeyValueHeadCount).ToArray()),
-                    ("attention.sliding_window", (uint)(config.SlidingWindow ?? 0)),
-                    ("attention.sliding_window_pattern", config.Layers.Select(l => l.Window is not null).ToArray()),
-                    ("attention.key_length_swa", (uint)windowed.HeadSize),
-                    ("attention.value_length_swa", (uint)windowed.HeadSize),
-                    ("attention.shared_kv_layers", (uint)config.Layers.Count(l => l.KeysOf is not null)),
-                    ("embedding_length_per_layer_input", (uint)(config.TokenInputs?.Size ?? 0)),
-                    ("rope.freq_base_swa", (float)(config.LocalRope?.Theta ?? config.RopeTheta)),
-                    ("rope.dimension_count_swa", (uint)windowed.HeadSize),
-                ];
-                return config.Experts is null ? keys : keys.Concat(Mixture(hasSize: true).Write(config));
-            },
-            (keys, config) =>
-            {
-                string Key(string name) => keys.Prefix + name;
-                var layers = config.LayerCount;
-                var window = keys.Integer(Key("attention.sliding_window"), 0);
-                var pattern = keys.LayersOrNull(Key("attention.sliding_window_pattern"), layers)
-                    ?? throw keys.Missing(Key("attention.sliding_window_pattern"));
-                var heads = keys.LayersOrNull(Key("attention.head_count_kv"), layers, 1)
-                    ?? [.. Enumerable.Repeat(config.HeadCount, layers)];
-                var widths = keys.LayersOrNull(Key("feed_forward_length"), layers, 1)!;
-                var size = keys.Integer(Key("attention.key_length_swa"));
-                keys.Fixed(Key("attention.value_length_swa"), size, "keys and values have the same size here");
-                keys.Fixed(Key("rope.dimension_count_swa"), size, "whole heads are rotated in layers with a window");
-                var shared = (int)(keys.IntegerOrNull(Key("attention.shared_kv_layers")) ?? 0);
-                var inputs = (int)(keys.IntegerOrNull(Key("embedding_length_per_layer_input")) ?? 0);
-                var own = layers - shared;
-                bool IsWindowed(int layer) => pattern[layer] != 0 && window > 0;
-                if (own < 2 && shared > 0)
-                    throw keys.Bad(Key("attention.shared_kv_layers"), shared, $"of {layers} layers two must have keys of their own");
-                config = keys.IntegerOrNull(Key("expert_count")) > 0 ? Mixture(hasSize: true).Read(keys, config) : config;
-                keys.Fixed(Key("expert_used_count"), config.Experts?.PerToken ?? 0, "there are no experts");
-                keys.Note(Key("expert_feed_forward_length"));
-                var first = Enumerable.Range(0, layers).FirstOrDefault(IsWindowed, 0);
-                return (
-                    config with
-                    {
-                        SlidingWindow = Enumerable.Range(0, layers).Any(IsWindowed) ? window : null,
-                        KeyValueHeadCount = heads[first],
-                        IntermediateSize = widths[0],
-                        LocalRope = new() { Theta = keys.NumberOrNull(Key("rope.freq_base_swa")) ?? 10000, RotarySize = size },
-                        TokenInputs = inputs == 0 ? null : new() { Size = inputs, VocabularySize = config.VocabularySize },
-                    }
-                ).PlanLayers(
-                    (layer, plan) =>
-                        plan with
-                        {
-                            Window = IsWindowed(layer) ? window : null,
-                            Rotation = IsWindowed(layer) ? LayerRotation.Local : LayerRotation.Main,
-                            HeadSize = IsWindowed(layer) ? size : config.HeadSize,
-                            KeyValueHeadCount = heads[layer],
-                            IntermediateSize = widths[layer],
-                            KeysOf =
-                                layer < own ? null
-                                : IsWindowed(layer) ? own - 2
-                                : own - 1,
-                            ValuesAreKeys = layer < own && !keys.HasTensor($"blk.{layer}.attn_v.weight"),
-                        }
-                );
-            }
-        );
-
-    // Engines know by the number of layers which size has a scale of its own.
-    private static double GemmaScale(ModelConfig config, int wide) =>
-        1 / Math.Sqrt(config.LayerCount == wide ? (double)config.HiddenSize / config.HeadCount : config.HeadSize);
-
-    // Value heads of one key head stand apart: value j of key head k at j G + k, for G key heads.
-    private static int[] Tiled(ModelConfig config, int size)
-    {
-        var (values, keys) = (config.LinearAttention!.ValueHeadCount, config.LinearAttention.KeyHeadCount);
-        var (rows, perKey) = (new int[values * size], values / keys);
-        for (var row = 0; row < rows.Length; row++)
-        {
-            var head = row / size;
-            rows[row] = (head % perKey * keys + head / perKey) * size + row % size;
-        }
-        return rows;
-    }
-
-    // Queries and keys, then values.
-    private static int[] TiledChannels(ModelConfig config)
-    {
-        var net = config.LinearAttention!;
-        var first = 2 * net.KeyHeadCount * net.KeySize;
-        return [.. Enumerable.Range(0, first), .. Tiled(config, net.ValueSize).Select(row => first + row)];
-    }
-
-    // Number i of half j of a head stands at 2 i + j.
-    private static int[] Neighbors(int heads, int size)
-    {
-        var rows = new int[heads * size];
-        for (var row = 0; row < rows.Length; row++)
-        {
-            var within = row % size;
-            rows[row] = row - within + within % (size / 2) * 2 + within / (size / 2);
-        }
-        return rows;
-    }
-
-    // Number i of part p of head h, at h 3 K + p K + i, stands at p H K + h K + i.
-    private static int[] PartByPart(int heads, int size)
-    {
-        var rows = new int[heads * 3 * size];
-        for (var row = 0; row < rows.Length; row++)
-        {
-            var (head, part, within) = (row / (3 * size), row / size % 3, row % size);
-            rows[row] = (part * heads + head) * size + within;
-        }
-        return rows;
-    }
 }

@@ -28,7 +28,7 @@ internal static class CachedPass
         var start = cache.GetLength(row);
         Require(cache, row, ids.Length);
         using var tokens = tensor(ids.ToArray(), [1, ids.Length], device: model.Device);
-        var hidden = Walk(model, tokens, cache, [row], positions.Narrow(start, ids.Length));
+        var hidden = Walk(model, tokens, [new(cache, row)], positions.Narrow(start, ids.Length));
         cache.Advance(row, ids.Length);
         return hidden.MoveToOuterDisposeScope();
     }
@@ -46,17 +46,25 @@ internal static class CachedPass
         KeyValueCache cache,
         IReadOnlyList<int> rows,
         RotaryEmbedding positions
-    )
+    ) => Step(model, ids, [.. rows.Select(row => new CachedRow(cache, row))], positions);
+
+    /// <summary>Reads one token for each of several rows, of one cache or of several.</summary>
+    /// <param name="model">The model.</param>
+    /// <param name="ids">One token id per row.</param>
+    /// <param name="rows">The rows, each once; keys and values of the new tokens are added.</param>
+    /// <param name="positions">Tables for the whole capacity of each cache.</param>
+    /// <returns>[rows, D], hidden states after the final norm.</returns>
+    public static Tensor Step(CausalLanguageModel model, ReadOnlySpan<long> ids, IReadOnlyList<CachedRow> rows, RotaryEmbedding positions)
     {
         using var noGradient = no_grad();
         using var scope = NewDisposeScope();
         foreach (var row in rows)
-            Require(cache, row, 1);
+            Require(row.Cache, row.Row, 1);
         using var tokens = tensor(ids.ToArray(), [ids.Length, 1], device: model.Device);
-        var starts = rows.Select(cache.GetLength).ToArray();
-        var hidden = Walk(model, tokens, cache, rows, rows.Count == 1 ? positions.Narrow(starts[0], 1) : positions.ForRows(starts));
+        var starts = rows.Select(row => row.Length).ToArray();
+        var hidden = Walk(model, tokens, rows, rows.Count == 1 ? positions.Narrow(starts[0], 1) : positions.ForRows(starts));
         foreach (var row in rows)
-            cache.Advance(row, 1);
+            row.Cache.Advance(row.Row, 1);
         return hidden.MoveToOuterDisposeScope();
     }
 
@@ -103,19 +111,13 @@ internal static class CachedPass
             );
     }
 
-    private static Tensor Walk(
-        CausalLanguageModel model,
-        Tensor ids,
-        KeyValueCache cache,
-        IReadOnlyList<int> rows,
-        RotaryEmbedding positions
-    )
+    private static Tensor Walk(CausalLanguageModel model, Tensor ids, IReadOnlyList<CachedRow> rows, RotaryEmbedding positions)
     {
         Tensor AttendRows(int block, AttentionInputs inputs)
         {
-            Tensor Row(int row, Tensor query, Tensor key, Tensor value)
+            Tensor Row(CachedRow row, Tensor query, Tensor key, Tensor value)
             {
-                var (keys, values) = cache.Append(block, row, key, value, model.Blocks[block].Window);
+                var (keys, values) = row.Cache.Append(block, row.Row, key, value, model.Blocks[block].Window);
                 return Attend(model.Blocks[block], query, keys, values);
             }
             return rows.Count == 1
@@ -131,8 +133,8 @@ internal static class CachedPass
         }
         Tensor RunRows(int block, Tensor normed) =>
             rows.Count == 1
-                ? cache.Run(block, rows[0], normed)
-                : cat([.. rows.Select((row, b) => cache.Run(block, row, normed.narrow(0, b, 1)))], 0);
+                ? rows[0].Cache.Run(block, rows[0].Row, normed)
+                : cat([.. rows.Select((row, b) => row.Cache.Run(block, row.Row, normed.narrow(0, b, 1)))], 0);
         return Walk(model, ids, positions, AttendRows, RunRows);
     }
 

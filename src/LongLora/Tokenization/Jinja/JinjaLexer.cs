@@ -85,7 +85,7 @@ internal static class JinjaLexer
             else if (isBlock && sign != '+')
                 data = WithoutIndent(data, at == 0 || source.AsSpan(0, tag).TrimEnd(" \t").EndsWith('\n'));
             if (data.Length > 0)
-                tokens.Add(new(JinjaTokenKind.Data, data, FindLine(source, at)));
+                tokens.Add(new(JinjaTokenKind.Data, data, at));
             if (tag == source.Length)
                 break;
             at = tag + 2 + (sign is '-' or '+' ? 1 : 0);
@@ -98,8 +98,22 @@ internal static class JinjaLexer
             trimBlanks = source[at - 3] == '-';
             trimLine = isBlock && source[at - 3] != '+';
         }
-        tokens.Add(new(JinjaTokenKind.End, "", FindLine(source, source.Length)));
+        tokens.Add(new(JinjaTokenKind.End, "", source.Length));
+        SetLines(source, tokens);
         return tokens;
+    }
+
+    // Until here each token has its place in the source for a line: places are in order, so one pass is enough.
+    private static void SetLines(string source, List<JinjaToken> tokens)
+    {
+        var (line, seen) = (1, 0);
+        for (var i = 0; i < tokens.Count; i++)
+        {
+            var at = tokens[i].Line;
+            line += source.AsSpan(seen, at - seen).Count('\n');
+            seen = at;
+            tokens[i] = tokens[i] with { Line = line };
+        }
     }
 
     private static int FindTag(string source, int from)
@@ -128,7 +142,7 @@ internal static class JinjaLexer
     private static int ReadTag(string source, int at, int tag, List<JinjaToken> tokens)
     {
         var (open, close) = source[tag + 1] == '{' ? ("{{", "}}") : ("{%", "%}");
-        tokens.Add(new(JinjaTokenKind.Open, open, FindLine(source, tag)));
+        tokens.Add(new(JinjaTokenKind.Open, open, tag));
         var depth = 0;
         while (at < source.Length)
         {
@@ -136,7 +150,7 @@ internal static class JinjaLexer
             var signed = c is '-' or '+' && string.CompareOrdinal(source, at + 1, close, 0, 2) == 0;
             if (depth == 0 && (signed || string.CompareOrdinal(source, at, close, 0, 2) == 0))
             {
-                tokens.Add(new(JinjaTokenKind.Close, close, FindLine(source, at)));
+                tokens.Add(new(JinjaTokenKind.Close, close, at));
                 return at + (signed ? 3 : 2);
             }
             if (char.IsWhiteSpace(c))
@@ -155,7 +169,7 @@ internal static class JinjaLexer
                     sign is "{" or "[" or "(" ? 1
                     : sign is "}" or "]" or ")" ? -1
                     : 0;
-                tokens.Add(new(JinjaTokenKind.Operator, sign, FindLine(source, at)));
+                tokens.Add(new(JinjaTokenKind.Operator, sign, at));
                 at += sign.Length;
             }
         }
@@ -167,7 +181,7 @@ internal static class JinjaLexer
         var end = at;
         while (end < source.Length && (char.IsLetterOrDigit(source[end]) || source[end] == '_'))
             end++;
-        tokens.Add(new(JinjaTokenKind.Name, source[at..end], FindLine(source, at)));
+        tokens.Add(new(JinjaTokenKind.Name, source[at..end], at));
         return end;
     }
 
@@ -183,7 +197,7 @@ internal static class JinjaLexer
             while (end < source.Length && char.IsAsciiDigit(source[end]))
                 end++;
         }
-        tokens.Add(new(real ? JinjaTokenKind.Number : JinjaTokenKind.Integer, source[at..end], FindLine(source, at)));
+        tokens.Add(new(real ? JinjaTokenKind.Number : JinjaTokenKind.Integer, source[at..end], at));
         return end;
     }
 
@@ -194,7 +208,7 @@ internal static class JinjaLexer
         {
             if (source[i] == source[at])
             {
-                tokens.Add(new(JinjaTokenKind.Text, text.ToString(), FindLine(source, at)));
+                tokens.Add(new(JinjaTokenKind.Text, text.ToString(), at));
                 return i + 1;
             }
             if (source[i] != '\\' || i + 1 == source.Length)
