@@ -3,6 +3,7 @@ using LongLora.Attention;
 using LongLora.Configs;
 using LongLora.Models;
 using LongLora.Quantization;
+using LongLora.Runtime;
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -233,7 +234,11 @@ public sealed record StepMemory(
                 PatternAttention.MaxKernelElements(options.Cuda) * size,
                 (long)((double)longest / (plan?.Longest ?? length) * queries)
             ),
-            options.Cuda ? 7 : 3
+            // A processor without bf16 runs the backward kernel in fp32: five arguments and three results of twice the size.
+            options.Cuda
+                ? 7
+            : size == 2 && !Processor.MultipliesBf16 ? 19
+            : 3
         );
         var normed = tokens * config.HiddenSize * size * (model.Blocks[0].IsParallel ? 2 : 1);
         return normed + 3 * queries + 4 * keys + results * Math.Min(kernel, queries) + CountBorders(config, plan, part, size);
@@ -285,7 +290,9 @@ public sealed record StepMemory(
                 : headIsTrained ? head
                 : 0;
             var made = options.Tuning.TrainEverything || options.Quantization != QuantizationKind.None ? 3 * matrix : 0;
-            return tile + rows * 4 * model.Config.HiddenSize * 4 + size * (copies + made);
+            // Operands that a processor without bf16 multiplies in fp32.
+            var widened = Processor.MultipliesBf16 ? 0 : 2 * tile + 4 * Math.Max(head, 3 * matrix);
+            return tile + rows * 4 * model.Config.HiddenSize * 4 + size * (copies + made) + widened;
         }
         if (options.Quantization == QuantizationKind.None && options.StoredType == ScalarType.Float32)
             return tile;
