@@ -1,6 +1,5 @@
 using LongLora.Distributed;
 using LongLora.Options;
-using LongLora.Tests.Distributed;
 using LongLora.Training;
 
 namespace LongLora.Cli.Tests;

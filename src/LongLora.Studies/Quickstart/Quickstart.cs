@@ -109,8 +109,6 @@ internal static class Quickstart
                 GradientAccumulation = 2,
                 Schedule = ScheduleKind.Linear,
             },
-            // The table in the README does not depend on what the processor can do.
-            Machine = new() { IsComputeOfCuda = true },
             Run = new()
             {
                 Output = Path.Combine(options.Output, "run"),

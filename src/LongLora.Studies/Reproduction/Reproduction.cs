@@ -113,8 +113,6 @@ internal static class Reproduction
                     GradientAccumulation = 2,
                     Schedule = ScheduleKind.Linear,
                 },
-                // Published results do not depend on what the processor can do.
-                Machine = new() { IsComputeOfCuda = true },
                 Run = new()
                 {
                     Output = Locate(options, "runs", run.Name),

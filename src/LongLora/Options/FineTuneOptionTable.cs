@@ -389,11 +389,12 @@ internal static class FineTuneOptionTable
             (o, v) => o with { KeepCheckpoints = v }
         ),
         s_machine.Text("device", "Machine", None, "NAME", "auto, cpu, cuda or cuda:N", o => o.Device, (o, v) => o with { Device = v }),
-        s_machine.Choice(
+        s_machine.OptionalChoice<ComputePrecision>(
             "compute",
             "Machine",
             None,
-            "number format of activations and products; auto: bf16 on GPUs, and on processors that multiply bf16 for models in 16 bits",
+            "number format of activations and products; auto: bf16 on GPUs, and on processors that multiply bf16 for models in 16 bits "
+                + "[default: fp32 on the CPU, auto on CUDA]",
             o => o.Compute,
             (o, v) => o with { Compute = v }
         ),
@@ -458,7 +459,7 @@ internal static class FineTuneOptionTable
     /// <summary>Options under the names that they had in earlier versions. They are read, and never shown or written.</summary>
     public static IReadOnlyList<FineTuneOption> Former { get; } =
     [
-        s_machine.Choice(
+        s_machine.OptionalChoice<ComputePrecision>(
             "cuda-compute",
             "Machine",
             None,

@@ -16,13 +16,13 @@ public sealed record MachineOptions
     /// <summary>
     /// The number format of activations and products: bf16, fp32, on CUDA also tf32, or auto, which depends on device, processor and model
     /// (see <see cref="ComputePrecision"/>). Trained weights, gradients, optimizer state, norms, positions and losses are always fp32. A
-    /// run writes down what auto meant, and is resumed with that. Default auto. Not yet tested on a GPU.
+    /// run writes down what auto meant, and is resumed with that. Default: fp32 on the CPU, auto on CUDA. Not yet tested on a GPU.
     /// </summary>
-    public ComputePrecision Compute
+    public ComputePrecision? Compute
     {
         get;
         init => (field, IsComputeOfCuda) = (value, false);
-    } = ComputePrecision.Auto;
+    }
 
     // Whether the format is meant for CUDA alone, and the CPU computes in fp32: so it was under its former name, cuda-compute.
     internal bool IsComputeOfCuda { get; init; }
@@ -64,7 +64,9 @@ public sealed record MachineOptions
     /// <param name="stored">The type in which the model's matrices are stored.</param>
     /// <exception cref="ConfigurationException">The device does not have the format.</exception>
     internal ComputePrecision ResolveCompute(DeviceType device, int index, ScalarType stored) =>
-        IsComputeOfCuda && device == DeviceType.CPU ? ComputePrecision.Fp32 : PrecisionChoice.Resolve(Compute, device, index, stored);
+        device == DeviceType.CPU && (Compute is null || IsComputeOfCuda)
+            ? ComputePrecision.Fp32
+            : PrecisionChoice.Resolve(Compute ?? ComputePrecision.Auto, device, index, stored);
 
     /// <summary>Adds the problems of these options to a list.</summary>
     /// <param name="problems">The list.</param>

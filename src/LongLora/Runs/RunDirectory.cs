@@ -45,7 +45,7 @@ internal sealed class RunDirectory : IDisposable
     private RunLock? _lock;
     private string _fingerprint = "";
 
-    private string Machine => ComputeProfile.Describe(_options.Machine.Device, _options.Machine.Compute);
+    private string Machine => ComputeProfile.Describe(_options.Machine.Device, _options.Machine.Compute!.Value);
 
     private RunDirectory(FineTuneOptions options, ICommunicator ranks, Action<string> tell) =>
         (_options, _checkpoints, _ranks, _tell) = (options, Path.Combine(options.Run.Output, "checkpoints"), ranks, tell);
@@ -81,7 +81,7 @@ internal sealed class RunDirectory : IDisposable
         var compute = _ranks.OnRoot("choosing the number format", () =>
         {
             var (device, index) = Devices.ParseName(_options.Machine.Device);
-            var begun = _options.Machine.Compute == ComputePrecision.Auto ? FindBegunCompute(device, index, stored) : null;
+            var begun = _options.Machine.Compute is null or ComputePrecision.Auto ? FindBegunCompute(device, index, stored) : null;
             return begun ?? _options.Machine.ResolveCompute(device, index, stored);
         });
         return _options = _options with { Machine = _options.Machine with { Compute = compute } };
@@ -95,9 +95,7 @@ internal sealed class RunDirectory : IDisposable
             return null;
         try
         {
-            // Recipes of earlier versions have only the former name.
-            var begun = FineTuneOptionTable.Defaults with { Machine = new() { IsComputeOfCuda = true } };
-            return Recipe.ReadFile(RecipePath, begun).Machine.ResolveCompute(device, index, stored);
+            return Recipe.ReadFile(RecipePath, FineTuneOptionTable.Defaults).Machine.ResolveCompute(device, index, stored);
         }
         catch (ConfigurationException)
         {

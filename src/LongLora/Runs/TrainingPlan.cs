@@ -225,13 +225,7 @@ public sealed record TrainingPlan(
         "To use less memory, set activation-offload to disk (host on CUDA), raise blocks-per-segment, set quantization to nf4, or "
         + "lower batch-size.";
 
-    private static StepMemoryOptions DescribeStep(
-        MethodOptions method,
-        MachineOptions machine,
-        int batchSize,
-        ScalarType stored,
-        int ranks
-    )
+    private static StepMemoryOptions DescribeStep(MethodOptions method, MachineOptions machine, int batchSize, ScalarType stored, int ranks)
     {
         var (device, index) = Devices.ParseName(machine.Device);
         return new()

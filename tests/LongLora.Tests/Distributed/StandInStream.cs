@@ -40,8 +40,8 @@ internal sealed class StandInStream : INcclStream
 
     public bool HasPassed(nint mark)
     {
-        // All of a group arrive before one is waited for.
-        while (_done < mark && _queue.Peek().Count(o => !o.TryRun()) == 0)
+        // All of a group arrive before one is waited for, so each of them is tried.
+        while (_done < mark && _queue.Peek().Select(o => o.TryRun()).ToList().TrueForAll(ran => ran))
         {
             _queue.Dequeue();
             _done++;

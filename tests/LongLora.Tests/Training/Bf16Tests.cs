@@ -301,7 +301,7 @@ public sealed class Bf16Tests : IDisposable
 
     private static LongLora.Data.TokenStore TokensOf(LoadedModel loaded, string text) =>
         LongLora.Data.TokenStore.Build(
-            new FineTuneGoldenTests.MemorySource([.. loaded.Tokenizer!.Encode(File.ReadAllText(text)[..12_000])]),
+            new FineTuneGoldenTests.MemorySource([.. loaded.Tokenizer!.Encode(File.ReadAllText(text).AsSpan(0, 12_000))]),
             null
         );
 
