@@ -177,13 +177,13 @@ describe() {
 export -f describe
 
 if [[ "$device" == cuda ]]; then
-    quick=() small=llama-3.2-1b large=llama-2-7b short=8192,32768 long=131072 start=65536 most=2097152 prompt=4096 peers=8192,32768
+    quick=() small=llama-3.2-1b large=llama-2-7b short=8192,32768 long=131072 start=65536 most=2097152 prompt=4096 peers=8192,32768 quickstart=120
 else
-    quick=(--factor 2 --steps 2 --trials 1) small="$program/models/longlora-tiny" large="$program/models/longlora-tiny" short=64,128 long=256 start=64 most=128 prompt=64 peers=128
+    quick=(--factor 2 --steps 2 --trials 1) small="$program/models/longlora-tiny" large="$program/models/longlora-tiny" short=64,128 long=256 start=64 most=128 prompt=64 peers=128 quickstart=300
 fi
 part "The machine, and what fits" 40 bash -c describe
 part "Tests against the CPU (CudaTests)" 120 bash -c run_tests
-part "Quickstart" 120 "$longlora" quickstart --output "$work/quickstart" "${quick[@]}" --quiet
+part "Quickstart" "$quickstart" "$longlora" quickstart --output "$work/quickstart" "${quick[@]}" --quiet
 for kind in none nf4; do
     part "A step of ${small##*/}, $kind" 60 "$longlora" bench step --device "$device" --model "$small" --quantization "$kind" --context "$short" --steps 2 --quiet
 done

@@ -5,8 +5,8 @@ using System.Threading.Channels;
 namespace LongLora.Generation;
 
 /// <summary>
-/// Generates answers in the order of the requests, as many at a time as there are places. Each has its own thread, because a generation computes for seconds and no
-/// other thread should wait for it. An answer that nobody reads any more ends at its next token.
+/// Generates answers in the order of the requests, as many at a time as there are places. Each has its own thread, because a generation
+/// computes for seconds and no other thread should wait for it. An answer that nobody reads any more ends at its next token.
 /// </summary>
 /// <param name="turns">Who may compute; several models share one.</param>
 internal sealed class AnswerQueue(ComputeTurns turns) : IDisposable

@@ -48,8 +48,8 @@ public sealed record ChatModelOptions
 
     /// <summary>
     /// Answers that are generated together, from 1 to 64: their next tokens share one pass over the weights, so that several take little
-    /// longer than one. On the CPU in fp32 the log-probabilities of an answer may differ in their last bits (seen: 3e-13) by who is beside it;
-    /// with 1 they never do. Each answer has a cache of its own. Default 1.
+    /// longer than one. On the CPU in fp32 the log-probabilities of an answer may differ a little (seen: 5e-6) by who is
+    /// beside it; with 1 they never do. Each answer has a cache of its own. Default 1.
     /// </summary>
     public int ParallelAnswers { get; init; } = 1;
 

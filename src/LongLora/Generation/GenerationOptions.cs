@@ -86,9 +86,9 @@ public sealed record GenerationOptions
     public int PrefillChunk { get; init; } = 1024;
 
     /// <summary>
-    /// Most tokens that are guessed at each step from what followed the same words earlier in prompt and answer, and checked in one pass. The
-    /// answer is the one without guesses, greedy or drawn with the same seed, up to the rounding of logits that are computed together. It
-    /// comes faster where it repeats the prompt, as in questions about a document. 0 for none. Default 0.
+    /// Most tokens that are guessed at each step from what followed the same words earlier in prompt and answer, and checked in one pass.
+    /// The answer is the one without guesses, greedy or drawn with the same seed, up to the rounding of logits that are computed
+    /// together. It comes faster where it repeats the prompt, as in questions about a document. 0 for none. Default 0.
     /// </summary>
     public int LookupTokens { get; init; }
 

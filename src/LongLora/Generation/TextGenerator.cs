@@ -321,8 +321,8 @@ public sealed class TextGenerator : IDisposable
         }
     }
 
-    // Every token is chosen from the model's logits after the tokens before it, so a guess changes only what is computed together. The first
-    // token that is another one than was guessed ends the step, and what was read after it is forgotten.
+    // Every token is chosen from the model's logits after the tokens before it, so a guess changes only what is computed together. The
+    // first token that is another one than was guessed ends the step, and what was read after it is forgotten.
     private bool TryStepByGuess(int row, AnswerText text, int number, JoinedSteps? joined, Action<int, AnswerPiece>? onPiece)
     {
         if (text.MostGuesses <= 0)
