@@ -28,7 +28,8 @@ public class NcclCommunicatorTests : CommunicatorContract
     [Theory]
     [MemberData(nameof(ChecksOfData))]
     public void A_missing_wait_is_seen_by_the_contract(string check) =>
-        Assert.ThrowsAny<Xunit.Sdk.XunitException>(() => ThreadCommunicator.Run(3, host =>
+        // Mostly by an assertion; a rank that ends with it may take tensors away from one that still meets it.
+        Assert.ThrowsAny<Exception>(() => ThreadCommunicator.Run(3, host =>
             {
                 using var ranks = new ForgetfulCommunicator(StandInNccl.Open(host));
                 CommunicatorChecks.All[check](ranks);

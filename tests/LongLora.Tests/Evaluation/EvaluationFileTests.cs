@@ -76,9 +76,14 @@ public class EvaluationFileTests : IDisposable
             """
         ),
         ["streaming"] = (
-            new StreamingFile { Model = "m", Results = [new("4 sinks + 250", [new(1, 254, 0)])] },
+            new StreamingFile
+            {
+                Model = "m",
+                Compute = "bf16",
+                Results = [new("4 sinks + 250", [new(1, 254, 0)])],
+            },
             """
-            {"version":1,"kind":"streaming","model":"m","adapter":null,
+            {"version":1,"kind":"streaming","model":"m","adapter":null,"compute":"bf16",
              "results":[{"kept":"4 sinks \u002B 250",
              "stretches":[{"start":1,"tokens":254,"loss":0,"perplexity":1}]}]}
             """

@@ -18,5 +18,6 @@ internal abstract record ModelEvaluationFile : EvaluationFile
 
     /// <summary>The number format of products, fp32 or bf16; null if the file does not say.</summary>
     [JsonPropertyOrder(-1)]
+    [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
     public string? Compute { get; init; }
 }
