@@ -2,6 +2,7 @@
 # Runs what build/publish.sh made as on a machine without .NET: build/check-published.sh FOLDER [LIBTORCH]
 # FOLDER has the program; LIBTORCH is the torch/lib folder of a PyTorch, unless the program has its own libtorch.
 set -euo pipefail
+export LC_ALL=C # times have a decimal point
 [[ $# -ge 1 ]] || { sed -n '2,3p' "${BASH_SOURCE[0]}" | cut -c3- >&2; exit 2; }
 program="$(cd "$1" && pwd)/longlora"
 work="$(mktemp -d)"
@@ -19,6 +20,7 @@ libtorch="${2:-}"
 if env -i PATH="$work/bin" sh -c 'command -v dotnet' > /dev/null; then
     fail "this check would find a dotnet"
 fi
+[[ "$(find "$(dirname "$program")" -name '*coreclr*' | wc -l)" -gt 0 ]] || fail "the runtime is not beside the program"
 run --version | grep -qE '^[0-9]+\.[0-9]+' || fail "--version"
 pass "it starts without .NET: $(run --version)"
 
@@ -26,6 +28,7 @@ pass "it starts without .NET: $(run --version)"
 least() {
     local best=999 seen
     TIMEFORMAT='%U %S'
+    run "$@" > /dev/null || fail "$*"
     for _ in 1 2 3 4 5; do
         seen="$( { time run "$@" > /dev/null 2>&1; } 2>&1 | awk '{ print $1 + $2 }')"
         best="$(awk -v a="$best" -v b="$seen" 'BEGIN { print (a < b ? a : b) }')"
@@ -36,7 +39,7 @@ seconds="$(least --version)"
 awk -v s="$seconds" 'BEGIN { exit !(s < 0.2) }' || fail "--version takes $seconds s of processor time; 0.2 is the limit"
 pass "--version takes $seconds s of processor time"
 
-# Llama 2 70B in fifteen files of headers and holes.
+# Llama 2 70B in fourteen files of headers and holes.
 number() { awk -v n="$1" 'BEGIN { for (i = 0; i < 8; i++) { printf "\\x%02x", n % 256; n = int(n / 256) } }'; }
 make_seventy() {
     local layer file=0 offset=0 header="" names="" name shape rows columns

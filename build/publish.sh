@@ -10,8 +10,11 @@ root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 system=linux-x64 torch=none tests=false output=""
 while [[ $# -gt 0 ]]; do
     case "$1" in
-        --system) system="${2:-}"; shift ;;
-        --torch) torch="${2:-}"; shift ;;
+        --system | --torch)
+            [[ $# -ge 2 ]] || { echo "$1 needs a value." >&2; exit 2; }
+            if [[ "$1" == --system ]]; then system="$2"; else torch="$2"; fi
+            shift
+            ;;
         --tests) tests=true ;;
         -*) echo "There is no option $1. Use --system, --torch or --tests." >&2; exit 2 ;;
         *) output="$1" ;;

@@ -38,6 +38,7 @@ done
 case "$device" in cuda | cpu) ;; *) usage "--device is '$device'; it must be cuda or cpu." ;; esac
 [[ -z "$model" || -d "$model" ]] || usage "--model is '$model', which is no folder."
 [[ -z "$model" || -e "$data" ]] || usage "--data is '$data', which does not exist; the real run needs it."
+: > "$output" || usage "--output is '$output', which cannot be written."
 export LONGLORA_LIBTORCH="$libtorch" COLUMNS=160 NO_COLOR=1
 if [[ "$device" == cpu ]]; then
     export CUDA_VISIBLE_DEVICES=""
@@ -68,7 +69,8 @@ part() {
         case "$code" in
             0) verdict=passed ;;
             77) verdict="skipped: $(tail -1 "$work/part.txt")" ;;
-            124 | 137) verdict="cut off after $limit s"; failed=1 ;;
+            124) verdict="cut off after $limit s"; failed=1 ;;
+            137) verdict="killed: it did not end after $limit s, or had no memory left"; failed=1 ;;
             *) verdict="**failed** with code $code"; failed=1 ;;
         esac
     fi
@@ -206,6 +208,6 @@ fi
     printf '\n| part | result | seconds |\n|---|---|---:|\n'
     cat "$summary"
     cat "$body"
-} > "$output"
+} > "$output" || failed=1
 echo "The page is $output." >&2
 exit "$failed"

@@ -16,8 +16,9 @@ namespace LongLora.Extensions.AI;
 /// <remarks>
 /// It keeps no conversation: each call brings all its messages. What they share with the call before is not read again, so that a second
 /// question on a long document costs the question alone; <see cref="UsageDetails.CachedInputTokenCount"/> says how much was kept. Calls
-/// from several threads are answered one after the other, in the order of arrival, and no thread waits for its turn: it is the model's
-/// queue, so that several clients may share one model.
+/// from several threads are answered in the order of arrival, one after the other or as many together as
+/// <see cref="ChatModelOptions.ParallelAnswers"/> says, and no thread waits for its turn: it is the model's queue, so that several clients
+/// may share one model.
 /// </remarks>
 public sealed class LongLoraChatClient : IChatClient
 {

@@ -87,7 +87,10 @@ internal static class ServeCommand
             await using var app = ChatServer.Create(options, served);
             await Start(app, options, context.Cancellation);
             foreach (var model in wanted)
+            {
                 models.Add(open(model, models.FirstOrDefault()));
+                models[^1].CheckGuesses(options.Defaults.LookupTokens);
+            }
             served.Set(models);
             Describe(context, options, models, app.Services.GetRequiredService<IServer>());
             context.SayStopping = () => context.Error.WriteLine("Stopping; running answers have a few more seconds.");

@@ -146,6 +146,7 @@ internal static class StepBenchmark
             return loss;
         }
 
+        trainer.Prepare();
         MemoryMeter.ReturnFreeMemory();
         var resident = MemoryMeter.GetCurrentBytes(model.Device);
         MemoryMeter.ResetPeak();

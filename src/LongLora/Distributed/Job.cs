@@ -35,8 +35,11 @@ internal static class Job
     /// <exception cref="ConfigurationException">There is no NCCL.</exception>
     internal static NcclCommunicator? OpenNccl(ICommunicator ranks, Device device)
     {
-        var named = Environment.GetEnvironmentVariable(NcclApi.Variable);
-        if (ranks.Size == 1 || device.type != DeviceType.CUDA || string.IsNullOrEmpty(named))
+        if (ranks.Size == 1)
+            return null;
+        // Rank 0's, because a launcher may give the others another environment.
+        var named = ranks.BroadcastText(Environment.GetEnvironmentVariable(NcclApi.Variable) ?? "");
+        if (ranks.IsAny(device.type != DeviceType.CUDA) || named.Length == 0)
             return null;
         NcclApi? api = null;
         ranks.OnAll("loading NCCL", () => api = NcclApi.Load(named));

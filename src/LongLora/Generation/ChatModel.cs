@@ -16,7 +16,8 @@ public sealed class ChatModel : IDisposable
     private readonly LoadedModel _model;
     private readonly Func<TextGenerator> _newGenerator;
     private readonly List<TextGenerator> _generators = []; // those that nobody uses; used last comes last
-    private readonly int _kept;
+    private readonly int _kept,
+        _most;
     private int _made;
     private readonly AnswerQueue _queue;
     private StructuredChat? _chat;
@@ -24,7 +25,7 @@ public sealed class ChatModel : IDisposable
     private ChatModel(ChatModelOptions options, LoadedModel model, ITokenizer tokenizer, ComputeTurns turns)
     {
         (_model, Tokenizer, _queue) = (model, tokenizer, new AnswerQueue(turns));
-        _kept = Math.Max(options.KeptConversations, turns.Parallel);
+        (_kept, _most) = (options.KeptConversations, Math.Max(options.KeptConversations, turns.Parallel));
         Name = options.Name ?? model.Source.Name;
         _newGenerator = () =>
             new TextGenerator(model.Network, tokenizer, options.Context, options.CacheType, options.Streaming, model.EndTokens)
@@ -97,6 +98,13 @@ public sealed class ChatModel : IDisposable
 
     /// <summary>Answers that are generated together, of all models that share its queue.</summary>
     internal int ParallelAnswers => _queue.Turns.Parallel;
+
+    /// <inheritdoc cref="TextGenerator.CheckGuesses"/>
+    internal void CheckGuesses(int tokens)
+    {
+        lock (_generators)
+            _generators[0].CheckGuesses(tokens);
+    }
 
     /// <summary>Most answers whose next tokens have shared a pass.</summary>
     internal int MostTogether => _queue.Turns.StepsOf(_model.Network).MostTogether;
@@ -222,7 +230,7 @@ public sealed class ChatModel : IDisposable
     /// <returns>One number for each of the model's dimensions.</returns>
     /// <exception cref="DataException">The text is empty or longer than the context.</exception>
     internal Task<float[]> EmbedAsync(IReadOnlyList<int> text, CancellationToken cancellation = default) =>
-        _queue.ComputeAsync(stop => _queue.Turns.Pass(() => TextEmbedding.Compute(_model.Network, text, Context, stop)), cancellation);
+        _queue.ComputeAsync(stop => TextEmbedding.Compute(_model.Network, text, Context, _queue.Turns.Pass, stop), cancellation);
 
     /// <summary>Numbers in the vector of a text.</summary>
     internal int EmbeddingSize => _model.Config.HiddenSize;
@@ -248,8 +256,7 @@ public sealed class ChatModel : IDisposable
                 }
                 finally
                 {
-                    lock (_generators)
-                        _generators.Add(generator);
+                    GiveBack(generator);
                 }
             },
             cancellation
@@ -263,7 +270,7 @@ public sealed class ChatModel : IDisposable
         {
             var best = _generators.MaxBy(g => g.Common(prompt));
             if (best is null || 2 * best.Common(prompt) < Math.Min(best.Held, prompt.Count))
-                best = _made < _kept ? null : _generators[0];
+                best = _made < _most ? null : _generators[0];
             if (best is not null)
             {
                 _generators.Remove(best);
@@ -271,6 +278,20 @@ public sealed class ChatModel : IDisposable
             }
             _made++;
             return _newGenerator();
+        }
+    }
+
+    // Answers that are generated together may need more generators than conversations are kept.
+    private void GiveBack(TextGenerator generator)
+    {
+        lock (_generators)
+        {
+            _generators.Add(generator);
+            if (_made <= _kept)
+                return;
+            _made--;
+            _generators[0].Dispose();
+            _generators.RemoveAt(0);
         }
     }
 

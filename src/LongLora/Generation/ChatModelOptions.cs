@@ -42,7 +42,8 @@ public sealed record ChatModelOptions
 
     /// <summary>
     /// Conversations whose keys and values are kept, so that what goes on from one of them is not read again; the one that was used
-    /// longest ago makes room. Each takes the memory of a cache of its own length. Default 1.
+    /// longest ago makes room. Each takes the memory of a cache of its own length; answers that are generated together have one each while
+    /// they run. Default 1.
     /// </summary>
     public int KeptConversations { get; init; } = 1;
 

@@ -19,10 +19,17 @@ internal static class TextEmbedding
     /// <param name="model">The model.</param>
     /// <param name="text">L token ids, at least one.</param>
     /// <param name="context">Most tokens.</param>
+    /// <param name="pass">Waits for the turn of a chunk and computes it.</param>
     /// <param name="cancellation">Checked before every chunk.</param>
     /// <returns>D numbers.</returns>
     /// <exception cref="DataException">The text is empty or longer than the context.</exception>
-    internal static float[] Compute(CausalLanguageModel model, IReadOnlyList<int> text, int context, CancellationToken cancellation)
+    internal static float[] Compute(
+        CausalLanguageModel model,
+        IReadOnlyList<int> text,
+        int context,
+        Func<Func<double[]>, double[]> pass,
+        CancellationToken cancellation
+    )
     {
         if (text.Count == 0 || text.Count > context)
             throw new DataException($"Cannot embed a text of {text.Count:N0} tokens. It must have from 1 to {context:N0}.");
@@ -38,10 +45,13 @@ internal static class TextEmbedding
         for (var start = 0; start < text.Count; start += Chunk)
         {
             cancellation.ThrowIfCancellationRequested();
-            using var scope = NewDisposeScope();
             long[] ids = [.. text.Skip(start).Take(Chunk).Select(id => (long)id)];
-            var hidden = CachedPass.Read(model, ids, cache, 0, positions); // [l, D]
-            var part = hidden.to(ScalarType.Float64).sum([0L]).cpu().data<double>();
+            var part = pass(() =>
+            {
+                using var scope = NewDisposeScope();
+                var hidden = CachedPass.Read(model, ids, cache, 0, positions); // [l, D]
+                return [.. hidden.to(ScalarType.Float64).sum([0L]).cpu().data<double>()];
+            });
             for (var i = 0; i < sum.Length; i++)
                 sum[i] += part[i];
         }

@@ -129,6 +129,19 @@ public sealed class TextGenerator : IDisposable
         return results;
     }
 
+    /// <summary>Refuses to guess tokens where a wrong guess could not be taken back.</summary>
+    /// <param name="tokens"><see cref="GenerationOptions.LookupTokens"/>.</param>
+    /// <exception cref="ConfigurationException">The model has recurrent layers, or the text is streamed.</exception>
+    internal void CheckGuesses(int tokens)
+    {
+        if (tokens > 0 && (_streaming is not null || _model.Config.LinearAttention is not null))
+            throw new ConfigurationException(
+                $"Cannot guess tokens (lookup-tokens is {tokens}) because "
+                    + (_streaming is null ? "a recurrent layer of this model" : "a streamed text")
+                    + " cannot go back when a guess is wrong. Set lookup-tokens to 0."
+            );
+    }
+
     private GenerationResult[] Generate(
         IReadOnlyList<IReadOnlyList<int>> prompts,
         int[] numbers,
@@ -138,13 +151,8 @@ public sealed class TextGenerator : IDisposable
         CancellationToken cancellation
     )
     {
+        CheckGuesses(options.LookupTokens);
         Prepare(prompts, textLength, options);
-        if (options.LookupTokens > 0 && _cache?.CanTruncate != true)
-            throw new ConfigurationException(
-                $"Cannot guess tokens (lookup-tokens is {options.LookupTokens}) because "
-                    + (_streaming is null ? "a layer of this model has a recurrent state" : "a streamed text")
-                    + " cannot go back when a guess is wrong. Set lookup-tokens to 0."
-            );
         var texts = prompts
             .Select((prompt, row) => new AnswerText(prompt, _tokenizer, new TokenSampler(options, numbers[row]), _ends, Context, options))
             .ToList();
@@ -347,7 +355,8 @@ public sealed class TextGenerator : IDisposable
         while (text.Finish is null && right < ids.Length && text.Tokens[^1] == ids[right]);
         _cache!.Truncate(row, _held[row].Count + right);
         _held[row].AddRange(ids.Take(right));
-        text.Guesses = (text.Guesses.Made + guess.Length, text.Guesses.Accepted + right - 1);
+        var accepted = right < ids.Length && text.Tokens[^1] == ids[right] ? right : right - 1; // the answer may end with a right guess
+        text.Guesses = (text.Guesses.Made + guess.Length, text.Guesses.Accepted + accepted);
         return true;
     }
 

@@ -56,7 +56,10 @@ public sealed class CausalLanguageModel : IDisposable
     public ScalarType ComputeType { get; internal set; } = ScalarType.Float32;
 
     /// <summary>The name of that type in options and files.</summary>
-    internal string ComputeName => ComputeType == ScalarType.BFloat16 ? "bf16" : "fp32";
+    internal string ComputeName =>
+        ComputeType == ScalarType.BFloat16 ? "bf16"
+        : Device.type == TorchSharp.DeviceType.CUDA && backends.cuda.matmul.allow_tf32 ? "tf32"
+        : "fp32";
 
     /// <summary>All weights in the checkpoint's order, without quantized matrices.</summary>
     internal IReadOnlyList<Weight> Weights => _layers.Weights;

@@ -434,7 +434,7 @@ internal static class FineTuneOptionTable
             "shard",
             "Machine",
             None,
-            "what is divided among the ranks of a job to save memory; the result has the same bytes",
+            "what is divided among the ranks of a job to save memory; with exact sums the result has the same bytes",
             o => o.Shard,
             (o, v) => o with { Shard = v }
         ),

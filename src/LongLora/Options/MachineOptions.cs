@@ -53,8 +53,8 @@ public sealed record MachineOptions
     public int SequenceParallel { get; init; } = 1;
 
     /// <summary>
-    /// What is divided among the ranks. The result has the same bytes, and a run may be resumed with another choice. Nothing changes on one
-    /// rank. Default none.
+    /// What is divided among the ranks. With exact sums the result has the same bytes, and a run may be resumed with another choice.
+    /// Nothing changes on one rank. Default none.
     /// </summary>
     public Sharding Shard { get; init; } = Sharding.None;
 

@@ -58,14 +58,6 @@ public static class Recipe
                 e
             );
         }
-        catch (Exception e) when (e is InvalidOperationException or ArgumentException or NullReferenceException)
-        {
-            // The parser throws these for brackets that are not closed, and for aliases where it expects none.
-            throw new ConfigurationException(
-                $"{source} is not valid YAML: a bracket or a quote is not closed, or an alias (*name) stands where none can be.",
-                e
-            );
-        }
         if (stream.Documents.Count == 0)
             throw new ConfigurationException($"{source} is empty. A recipe has lines such as 'context: 8192'.");
         if (stream.Documents.Count > 1 || stream.Documents[0].RootNode is not YamlMappingNode root)

@@ -24,7 +24,10 @@ internal sealed class RotaryEmbedding : IDisposable
     /// <summary>Rotates nothing, for callers that apply positions later. It has no length.</summary>
     internal static RotaryEmbedding None { get; } = new(null!, null!);
 
-    private RotaryEmbedding(Tensor cos, Tensor sin) => (_cos, _sin) = (cos, sin);
+    /// <summary>Positions of given tables, which it disposes.</summary>
+    /// <param name="cos">Cosines [L, 1, R/2], fp32.</param>
+    /// <param name="sin">Sines of the same shape.</param>
+    internal RotaryEmbedding(Tensor cos, Tensor sin) => (_cos, _sin) = (cos, sin);
 
     // Dimension 2 i is paired with 2 i + 1.
     private bool IsInterleaved { get; init; }

@@ -140,8 +140,12 @@ internal sealed class OptimizerShards
                 return;
             if (owner != _ranks.Rank)
                 continue;
-            using var piece = moments[(int)moment].narrow(0, start, count);
+            // Rank 0 has it in the host's memory, so it goes the host's way on a GPU too.
+            using var own = moments[(int)moment].narrow(0, start, count);
+            using var piece = own.cpu();
             (what == Give ? _ranks.Exchange([(0, piece)], []) : _ranks.Exchange([], [(0, piece)])).Wait();
+            if (what == Take)
+                own.copy_(piece);
         }
     }
 }

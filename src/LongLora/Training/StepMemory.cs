@@ -155,6 +155,9 @@ public sealed record StepMemory(
         if (IsHeldInBf16(options))
             perWeight += 2;
         var others = model.Weights.Sum(w => w.ElementCount) - inBlocks;
+        var headIsTrained = tuning.TrainEverything || (tuning.TrainEmbeddings && model.Config.TiedEmbeddings);
+        if (options is { ComputeType: ScalarType.BFloat16, Cuda: false } && options.StoredType != ScalarType.BFloat16 && !headIsTrained)
+            frozen += 2 * model.Head.InputSize * model.Head.OutputSize;
         return ((long)(inBlocks * perWeight) + frozen + others * options.StoredType.ElementSize(), trained * 4);
     }
 

@@ -59,6 +59,9 @@ public sealed class Trainer : IDisposable
         _sum = new(() => new GradientSum(parameters, Ranks.Communicator, optimizer.Shards, IsExact));
     }
 
+    /// <summary>Allocates the sums of gradients, which the first step does otherwise, before memory is measured.</summary>
+    internal void Prepare() => _ = _sum.Value;
+
     /// <summary>The ranks that train together. Default one process.</summary>
     internal TrainingRanks Ranks { get; init; } = TrainingRanks.One;
 

@@ -50,9 +50,6 @@ internal sealed class KeyValueCache : IDisposable
     /// <summary>Tokens that a row holds.</summary>
     public int GetLength(int row) => _lengths[row];
 
-    /// <summary>Whether <see cref="Truncate"/> keeps what it is asked to keep: there is no recurrent layer.</summary>
-    internal bool CanTruncate => !_states.Any;
-
     /// <summary>Keeps only the first tokens of a row, so that text shared with the previous one does not have to be read again.</summary>
     /// <param name="row">The row.</param>
     /// <param name="length">Tokens to keep, at most those that the row holds.</param>
