@@ -86,6 +86,18 @@ public class HostileUploadTests
         Assert.InRange(memory - before, 0, 600);
     }
 
+    // For scripts/reliability/hostile-uploads.sh, whose server is a process of its own.
+    [Fact(Explicit = true)]
+    public void Write_the_documents_to_a_folder()
+    {
+        var folder = Environment.GetEnvironmentVariable("LONGLORA_HOSTILE_FOLDER");
+        Assert.SkipWhen(folder is null, "LONGLORA_HOSTILE_FOLDER names no folder");
+        Directory.CreateDirectory(folder);
+        foreach (var (number, (name, bytes)) in Documents.Index())
+            File.WriteAllBytes(Path.Combine(folder, $"{number:D4}-{name}"), bytes);
+        Assert.NotEmpty(Directory.GetFiles(folder));
+    }
+
     [Fact]
     public async Task Post_document_whose_client_leaves_is_not_read_on()
     {
