@@ -6,20 +6,10 @@
 # Each must be read or refused with status 400, and the request after it answered in under 1 s. Resident memory is that of the server
 # alone, without the workers that parse. PROGRAM is LongLora.Cli.dll of a Release build. It needs bash, coreutils, curl, and Linux for /proc.
 set -uo pipefail
-root="$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)"
+source "$(dirname "${BASH_SOURCE[0]}")/server.sh"
 folder="${1:?the folder of the documents}"
-program="${2:-$root/src/LongLora.Cli/bin/Release/net10.0/LongLora.Cli.dll}"
-work="$(mktemp -d "${TMPDIR:-/tmp}/longlora-uploads.XXXXXX")"
-export OMP_NUM_THREADS=1
-dotnet "$program" serve --model "$root/models/longlora-tiny" --port 0 > "$work/server" 2> "$work/error" &
-server=$!
-trap 'kill "$server" 2> /dev/null; wait "$server" 2> /dev/null; rm -rf "$work"' EXIT
-until grep -q 'Ctrl-C' "$work/server"; do
-    kill -0 "$server" 2> /dev/null || { cat "$work/error"; exit 1; }
-    sleep 0.2
-done
-address="$(sed -n 's/^Page: *//p' "$work/server" | sed 's:/$::')"
-memory() { awk -v field="$1:" '$1 == field { print int($2 / 1024) }' "/proc/$server/status"; }
+program="${2:-}"
+start_server "$program"
 send() { curl -s -o /dev/null -w '%{http_code}\n' -H 'Content-Type: application/octet-stream' --data-binary "@$1" "$address/documents?name=${1##*/*-}"; }
 
 echo '<p>words' > "$work/0-a.html"

@@ -3,22 +3,12 @@
 # Each must be refused with status 400, a small request beside them must be answered, and resident memory must stay within 600 MB of what it
 # was before. PROGRAM is LongLora.Cli.dll of a Release build. It needs bash, coreutils, curl, and Linux for /proc.
 set -uo pipefail
-root="$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)"
+source "$(dirname "${BASH_SOURCE[0]}")/server.sh"
 prompts="${1:-50}"
 megabytes="${2:-20}"
-program="${3:-$root/src/LongLora.Cli/bin/Release/net10.0/LongLora.Cli.dll}"
+program="${3:-}"
 allowed=600
-work="$(mktemp -d "${TMPDIR:-/tmp}/longlora-prompts.XXXXXX")"
-export OMP_NUM_THREADS=1
-dotnet "$program" serve --model "$root/models/longlora-tiny" --port 0 > "$work/server" 2> "$work/error" &
-server=$!
-trap 'kill "$server" 2> /dev/null; wait "$server" 2> /dev/null; rm -rf "$work"' EXIT
-until grep -q 'Ctrl-C' "$work/server"; do
-    kill -0 "$server" 2> /dev/null || { cat "$work/error"; exit 1; }
-    sleep 0.2
-done
-address="$(sed -n 's/^Page: *//p' "$work/server" | sed 's:/$::')"
-memory() { awk -v field="$1:" '$1 == field { print int($2 / 1024) }' "/proc/$server/status"; }
+start_server "$program"
 ask() { curl -s -o "$work/answer-$1" -w '%{http_code} %{time_total}\n' -H 'Content-Type: application/json' --data-binary "@$2" "$address/v1/$3"; }
 
 # Words, one long word, Chinese text, and a conversation.

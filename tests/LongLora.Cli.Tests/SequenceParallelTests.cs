@@ -1,6 +1,4 @@
 using System.Security.Cryptography;
-using LongLora.Distributed;
-using LongLora.Options;
 using LongLora.Runtime;
 using LongLora.Tests.Distributed;
 using LongLora.Training;
@@ -8,46 +6,8 @@ using LongLora.Training;
 namespace LongLora.Cli.Tests;
 
 /// <summary>Whole runs on ranks that share each text, against one rank.</summary>
-public class SequenceParallelTests : CliRun
+public class SequenceParallelTests : ThreadRanksRun
 {
-    private const int Steps = 4;
-
-    private FineTuneOptions MakeOptions(string output, int parts, bool resume = false) =>
-        new()
-        {
-            Model = new() { Path = Stories, Context = 1024 },
-            Data = new() { Sources = [At("train.bin")] },
-            Method = new() { GroupSize = 128 },
-            Optimizer = new()
-            {
-                Steps = Steps,
-                GradientAccumulation = 6,
-                LearningRate = 2e-3,
-                WarmupSteps = 0,
-                Schedule = ScheduleKind.ConstantWithWarmup,
-            },
-            Machine = new() { Device = "cpu", SequenceParallel = parts },
-            Run = new()
-            {
-                Output = At(output),
-                CheckMemory = false,
-                SaveEvery = 2,
-                Resume = resume,
-            },
-        };
-
-    private static void Train(
-        int ranks,
-        FineTuneOptions options,
-        IProgress<TrainingStep>? progress = null,
-        CancellationToken cancellation = default
-    ) =>
-        ThreadCommunicator.Run(
-            ranks,
-            communicator => FineTune.Run(options, communicator, progress, null, null, null, cancellation),
-            TimeSpan.FromMinutes(5)
-        );
-
     private string Hash(string output) =>
         Convert.ToHexString(SHA256.HashData(File.ReadAllBytes(At(output, "adapter", "adapter_model.safetensors"))));
 

@@ -1,54 +1,13 @@
-using LongLora.Distributed;
 using LongLora.Options;
 using LongLora.Training;
 
 namespace LongLora.Cli.Tests;
 
 /// <summary>Whole runs whose optimizer is divided among ranks, against one process.</summary>
-public class ShardTests : CliRun
+public class ShardTests : ThreadRanksRun
 {
-    private const int Steps = 4;
-
     private FineTuneOptions MakeOptions(string output, Sharding shard, bool resume = false, int parts = 1) =>
-        new()
-        {
-            Model = new() { Path = Stories, Context = 1024 },
-            Data = new() { Sources = [At("train.bin")] },
-            Method = new() { GroupSize = 128 },
-            Optimizer = new()
-            {
-                Steps = Steps,
-                GradientAccumulation = 6,
-                LearningRate = 2e-3,
-                WarmupSteps = 0,
-                Schedule = ScheduleKind.ConstantWithWarmup,
-            },
-            Machine = new()
-            {
-                Device = "cpu",
-                Shard = shard,
-                SequenceParallel = parts,
-            },
-            Run = new()
-            {
-                Output = At(output),
-                CheckMemory = false,
-                SaveEvery = 2,
-                Resume = resume,
-            },
-        };
-
-    private static void Train(
-        int ranks,
-        FineTuneOptions options,
-        IProgress<TrainingStep>? progress = null,
-        CancellationToken cancellation = default
-    ) =>
-        ThreadCommunicator.Run(
-            ranks,
-            communicator => FineTune.Run(options, communicator, progress, null, null, null, cancellation),
-            TimeSpan.FromMinutes(5)
-        );
+        MakeOptions(output, parts, resume, shard);
 
     private byte[] Adapter(string output) => File.ReadAllBytes(At(output, "adapter", "adapter_model.safetensors"));
 
