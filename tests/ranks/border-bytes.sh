@@ -4,32 +4,16 @@
 # border-bytes.sh MODEL DATA PROGRAM...   such as: border-bytes.sh stories260K-hf train.bin dotnet LongLora.Cli.dll
 set -euo pipefail
 model=$(realpath "$1"); data=$(realpath "$2"); shift 2
-folder=$(mktemp -d)
-left=lbA$$ right=lbB$$ net=10.79.0
 export OMP_NUM_THREADS=1
-finish() { ip netns del $left || true; ip netns del $right || true; rm -rf "$folder"; }
-trap finish EXIT
-
-for host in $left $right; do ip netns add $host; ip -n $host link set lo up; done
-ip link add veth0 netns $left type veth peer name veth0 netns $right
-ip -n $left addr add $net.1/24 dev veth0; ip -n $right addr add $net.2/24 dev veth0
-ip -n $left link set veth0 up; ip -n $right link set veth0 up
-cat > "$folder/agent.sh" <<AGENT
-#!/bin/bash
-host=\$1; shift
-case \$host in $net.1) space=$left;; *) space=$right;; esac
-exec ip netns exec \$space unshare --uts bash -c "hostname \$space; \$*"
-AGENT
-chmod +x "$folder/agent.sh"
+source "$(dirname "${BASH_SOURCE[0]}")/two-hosts.sh"
+make_hosts lb 10.79.0
 
 count() { for host in $left $right; do ip netns exec $host cat /sys/class/net/veth0/statistics/tx_bytes; done | paste -sd+ | bc; }
 
 # run CONTEXT MICRO-BATCHES: bytes of a run of one step
 run() {
   local before; before=$(count)
-  ip netns exec $left unshare --uts bash -c "hostname $left; export TERM=dumb; exec mpirun.openmpi \"\$@\"" x \
-    --allow-run-as-root --mca plm_rsh_agent "$folder/agent.sh" --mca oob_tcp_if_include $net.0/24 --mca btl tcp,self \
-    --mca btl_tcp_if_include $net.0/24 --mca pml ob1 --bind-to none -x OMP_NUM_THREADS --host $net.1:1,$net.2:1 -np 2 "${program[@]}" \
+  "${on_hosts[@]}" "${program[@]}" \
     train --model "$model" --data "$data" --device cpu --group-size 512 --sequence-parallel 2 --steps 1 --check-memory false \
     --context "$1" --gradient-accumulation "$2" --token-cache "$folder/tokens-$1" --output "$folder/run-$1-$2" > "$folder/log" 2>&1 || { cat "$folder/log" >&2; return 1; }
   echo $(($(count) - before))

@@ -6,31 +6,10 @@ set -u
 export OMP_NUM_THREADS=1
 program="${1:-$(dirname "${BASH_SOURCE[0]}")/../LongLora.Tests/bin/Release/net10.0/LongLora.Tests}"
 program="$(realpath "$program")"
-folder="$(mktemp -d)"
-left="ldA$$" right="ldB$$" net=10.80.0
-finish() {
-    ip netns del "$left"
-    ip netns del "$right"
-    rm -rf "$folder"
-}
-trap finish EXIT
-
-for host in "$left" "$right"; do ip netns add "$host" && ip -n "$host" link set lo up || exit 1; done
-ip link add veth0 netns "$left" type veth peer name veth0 netns "$right"
-ip -n "$left" addr add "$net.1/24" dev veth0
-ip -n "$right" addr add "$net.2/24" dev veth0
-for host in "$left" "$right"; do
-    ip -n "$host" link set veth0 up
-    # mpirun's own connection has unconfirmed messages, for which Linux tries 15 minutes by default.
-    ip netns exec "$host" sysctl -qw net.ipv4.tcp_retries2="${RETRIES:-4}"
-done
-cat > "$folder/agent.sh" << AGENT
-#!/bin/bash
-host=\$1; shift
-case \$host in $net.1) space=$left;; *) space=$right;; esac
-exec ip netns exec \$space unshare --uts bash -c "hostname \$space; \$*"
-AGENT
-chmod +x "$folder/agent.sh"
+source "$(dirname "${BASH_SOURCE[0]}")/two-hosts.sh"
+make_hosts ld 10.80.0
+# mpirun's own connection has unconfirmed messages, for which Linux tries 15 minutes by default.
+for host in "$left" "$right"; do ip netns exec "$host" sysctl -qw net.ipv4.tcp_retries2="${RETRIES:-4}"; done
 
 # What the ranks print over there does not come over a cut link, so each writes to a file of its own.
 cat > "$folder/rank.sh" << RANK
@@ -41,10 +20,7 @@ RANK
 chmod +x "$folder/rank.sh"
 
 # As docs/how-to/many-ranks.md says, so that mpirun itself notices it too.
-ip netns exec "$left" unshare --uts bash -c "hostname $left; export TERM=dumb; exec mpirun.openmpi \"\$@\"" x \
-    --allow-run-as-root --mca plm_rsh_agent "$folder/agent.sh" --mca oob_tcp_if_include "$net.0/24" --mca btl tcp,self \
-    --mca btl_tcp_if_include "$net.0/24" --mca pml ob1 --mca oob_tcp_keepalive_time 5 --mca oob_tcp_keepalive_intvl 2 \
-    --mca oob_tcp_keepalive_probes 3 --bind-to none -x OMP_NUM_THREADS --host "$net.1:1,$net.2:1" -np 2 "$folder/rank.sh" \
+"${on_hosts[@]}" --mca oob_tcp_keepalive_time 5 --mca oob_tcp_keepalive_intvl 2 --mca oob_tcp_keepalive_probes 3 "$folder/rank.sh" \
     < /dev/null > "$folder/log" 2>&1 &
 job=$!
 for ((i = 0; i < 600; i++)); do

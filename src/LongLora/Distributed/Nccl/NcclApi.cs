@@ -1,6 +1,13 @@
 using System.Runtime.InteropServices;
 using LongLora.Runtime;
 using static TorchSharp.torch;
+using unsafe CollectiveCall = delegate* unmanaged[Cdecl]<nint, nint, nuint, int, int, nint, nint, int>;
+using unsafe CommunicatorCall = delegate* unmanaged[Cdecl]<nint, int>;
+using unsafe GatherCall = delegate* unmanaged[Cdecl]<nint, nint, nuint, int, nint, nint, int>;
+using unsafe GroupCall = delegate* unmanaged[Cdecl]<int>;
+using unsafe JoinCall = delegate* unmanaged[Cdecl]<nint*, int, LongLora.Distributed.NcclId, int, int>;
+using unsafe PeerCall = delegate* unmanaged[Cdecl]<nint, nuint, int, int, nint, nint, int>;
+using unsafe ReduceCall = delegate* unmanaged[Cdecl]<nint, nint, nuint, int, int, int, nint, nint, int>;
 
 namespace LongLora.Distributed;
 
@@ -25,16 +32,11 @@ internal sealed unsafe class NcclApi(Func<string, nint> find)
     internal readonly delegate* unmanaged[Cdecl]<NcclId*, int> GetUniqueId = (delegate* unmanaged[Cdecl]<NcclId*, int>)find(FirstFunction);
 
     // communicator, ranks, id, rank
-    internal readonly delegate* unmanaged[Cdecl]<nint*, int, NcclId, int, int> Join = (delegate* unmanaged[Cdecl]<
-        nint*,
-        int,
-        NcclId,
-        int,
-        int>)find("ncclCommInitRank");
+    internal readonly JoinCall Join = (JoinCall)find("ncclCommInitRank");
 
-    internal readonly delegate* unmanaged[Cdecl]<nint, int> Destroy = (delegate* unmanaged[Cdecl]<nint, int>)find("ncclCommDestroy");
+    internal readonly CommunicatorCall Destroy = (CommunicatorCall)find("ncclCommDestroy");
 
-    internal readonly delegate* unmanaged[Cdecl]<nint, int> Abort = (delegate* unmanaged[Cdecl]<nint, int>)find("ncclCommAbort");
+    internal readonly CommunicatorCall Abort = (CommunicatorCall)find("ncclCommAbort");
 
     internal readonly delegate* unmanaged[Cdecl]<nint, int*, int> GetAsyncError = (delegate* unmanaged[Cdecl]<nint, int*, int>)find(
         "ncclCommGetAsyncError"
@@ -49,82 +51,28 @@ internal sealed unsafe class NcclApi(Func<string, nint> find)
     );
 
     // from, to, elements, type, reduction, communicator, stream
-    internal readonly delegate* unmanaged[Cdecl]<nint, nint, nuint, int, int, nint, nint, int> AllReduce = (delegate* unmanaged[Cdecl]<
-        nint,
-        nint,
-        nuint,
-        int,
-        int,
-        nint,
-        nint,
-        int>)find("ncclAllReduce");
+    internal readonly CollectiveCall AllReduce = (CollectiveCall)find("ncclAllReduce");
 
     // from, to, elements of a part, type, reduction, communicator, stream
-    internal readonly delegate* unmanaged[Cdecl]<nint, nint, nuint, int, int, nint, nint, int> ReduceScatter = (delegate* unmanaged[Cdecl]<
-        nint,
-        nint,
-        nuint,
-        int,
-        int,
-        nint,
-        nint,
-        int>)find("ncclReduceScatter");
+    internal readonly CollectiveCall ReduceScatter = (CollectiveCall)find("ncclReduceScatter");
 
     // from, to, elements, type, reduction, root, communicator, stream
-    internal readonly delegate* unmanaged[Cdecl]<nint, nint, nuint, int, int, int, nint, nint, int> Reduce = (delegate* unmanaged[Cdecl]<
-        nint,
-        nint,
-        nuint,
-        int,
-        int,
-        int,
-        nint,
-        nint,
-        int>)find("ncclReduce");
+    internal readonly ReduceCall Reduce = (ReduceCall)find("ncclReduce");
 
     // from, to, elements of a part, type, communicator, stream
-    internal readonly delegate* unmanaged[Cdecl]<nint, nint, nuint, int, nint, nint, int> AllGather = (delegate* unmanaged[Cdecl]<
-        nint,
-        nint,
-        nuint,
-        int,
-        nint,
-        nint,
-        int>)find("ncclAllGather");
+    internal readonly GatherCall AllGather = (GatherCall)find("ncclAllGather");
 
     // from, to, elements, type, root, communicator, stream
-    internal readonly delegate* unmanaged[Cdecl]<nint, nint, nuint, int, int, nint, nint, int> Broadcast = (delegate* unmanaged[Cdecl]<
-        nint,
-        nint,
-        nuint,
-        int,
-        int,
-        nint,
-        nint,
-        int>)find("ncclBroadcast");
+    internal readonly CollectiveCall Broadcast = (CollectiveCall)find("ncclBroadcast");
 
     // data, elements, type, peer, communicator, stream
-    internal readonly delegate* unmanaged[Cdecl]<nint, nuint, int, int, nint, nint, int> Send = (delegate* unmanaged[Cdecl]<
-        nint,
-        nuint,
-        int,
-        int,
-        nint,
-        nint,
-        int>)find("ncclSend");
+    internal readonly PeerCall Send = (PeerCall)find("ncclSend");
 
-    internal readonly delegate* unmanaged[Cdecl]<nint, nuint, int, int, nint, nint, int> Receive = (delegate* unmanaged[Cdecl]<
-        nint,
-        nuint,
-        int,
-        int,
-        nint,
-        nint,
-        int>)find("ncclRecv");
+    internal readonly PeerCall Receive = (PeerCall)find("ncclRecv");
 
-    internal readonly delegate* unmanaged[Cdecl]<int> GroupStart = (delegate* unmanaged[Cdecl]<int>)find("ncclGroupStart");
+    internal readonly GroupCall GroupStart = (GroupCall)find("ncclGroupStart");
 
-    internal readonly delegate* unmanaged[Cdecl]<int> GroupEnd = (delegate* unmanaged[Cdecl]<int>)find("ncclGroupEnd");
+    internal readonly GroupCall GroupEnd = (GroupCall)find("ncclGroupEnd");
 
     /// <summary>ncclUint8: what is only moved goes as bytes.</summary>
     internal const int Bytes = 1;
