@@ -42,7 +42,7 @@ public class PlanTests : CliRun
     [Fact]
     public void Plan_for_a_gpu_needs_none()
     {
-        var shown = Succeed("plan", "--model", "llama-2-7b", "--context", "100000", "--device", "cuda", "--memory", "80");
+        var shown = Succeed("plan", "--model", "Llama-2-7b", "--context", "100000", "--device", "cuda", "--memory", "80");
         foreach (var part in new[] { "Fits into 80.0 GiB", "--rate" })
             Assert.Contains(part, shown);
     }

@@ -294,7 +294,7 @@ internal static class BenchCommand
     {
         var source =
             model is null ? ModelSource.Create(StepBenchmark.CreateSmallLlama(context), seed: 0)
-            : !Directory.Exists(model) && PublishedConfigs.Names.Contains(model)
+            : !Directory.Exists(model) && PublishedConfigs.Has(model)
                 ? ModelSource.Create(PublishedConfigs.Find(model), seed: 0, TorchSharp.torch.ScalarType.BFloat16)
             : ModelSource.Open(model);
         return () => LoadedModel.Open(source, options);

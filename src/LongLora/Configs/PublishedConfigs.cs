@@ -82,16 +82,20 @@ internal static class PublishedConfigs
     /// <summary>The names that <see cref="Find"/> knows.</summary>
     public static IReadOnlyCollection<string> Names { get; } = [.. s_configs.Keys, .. PublishedFiles.Names];
 
-    /// <summary>The config of a model by name, such as <c>llama-2-7b</c>.</summary>
+    /// <summary>Whether the list has a model of this name, in letters of either case.</summary>
+    public static bool Has(string name) => Names.Contains(name, StringComparer.OrdinalIgnoreCase);
+
+    /// <summary>The config of a model by name, such as <c>llama-2-7b</c>, in letters of either case.</summary>
     /// <exception cref="ConfigurationException">The name is unknown; the message lists the known names.</exception>
-    public static ModelConfig Find(string name) =>
-        s_configs.TryGetValue(name, out var config)
-            ? config
-            : PublishedFiles.Find(name)
-                ?? throw new ConfigurationException(
-                    $"There is no published model '{name}' in the list.{NearestName.Hint(name, Names)} "
-                        + $"Use one of {string.Join(", ", Names)}."
-                );
+    public static ModelConfig Find(string name)
+    {
+        var known = Names.FirstOrDefault(n => n.Equals(name, StringComparison.OrdinalIgnoreCase))
+            ?? throw new ConfigurationException(
+                $"There is no published model '{name}' in the list.{NearestName.Hint(name, Names)} "
+                    + $"Use one of {string.Join(", ", Names)}."
+            );
+        return s_configs.TryGetValue(known, out var config) ? config : PublishedFiles.Find(known)!;
+    }
 
     private static ModelConfig Gated(
         string type,

@@ -284,7 +284,7 @@ internal sealed class RunDirectory : IDisposable
         if (saved.Machine is { } machine && machine != Machine)
             _tell(
                 $"The checkpoint '{path}' was computed on {machine}; this is {Machine}. The result will not have the same bytes as without "
-                    + "the interruption, since sums are rounded in another order."
+                    + "the interruption, since numbers are rounded in another way."
             );
     }
 

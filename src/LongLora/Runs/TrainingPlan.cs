@@ -92,7 +92,7 @@ public sealed record TrainingPlan(
         LibTorch.EnsureLoaded();
         TrainingPlan Plan(ModelConfig config, ScalarType stored) =>
             Make(config, model.Context, method, machine, DescribeStep(method, machine, batchSize, stored, ranks), available, hostAvailable);
-        if (!Directory.Exists(model.Path) && PublishedConfigs.Names.Contains(model.Path))
+        if (!Directory.Exists(model.Path) && PublishedConfigs.Has(model.Path))
             return Plan(PublishedConfigs.Find(model.Path), ScalarType.BFloat16);
         if (model.FromScratch is { } file)
             return Plan(
