@@ -82,7 +82,7 @@ public class HostileUploadTests
                     + $"{Environment.WorkingSet >> 20} MiB after"
             )
         );
-        Assert.InRange(slowest.TotalSeconds, 0, 10);
+        Assert.InRange(slowest.TotalSeconds, 0, 60); // sees only what hangs; times are in docs/results
         Assert.InRange(memory - before, 0, 600);
     }
 

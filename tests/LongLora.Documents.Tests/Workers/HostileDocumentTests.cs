@@ -31,6 +31,7 @@ public sealed class HostileDocumentTests : IDisposable
             Assert.DoesNotContain("reader failed", e.Message, StringComparison.Ordinal);
         }
         TestContext.Current.TestOutputHelper?.WriteLine($"{name}: {watch.Elapsed.TotalSeconds:F2} s, {outcome}");
-        Assert.InRange(watch.Elapsed.TotalSeconds, 0, 30);
+        // Workers are limited in processor time. How long that takes depends on what else runs here, so this sees only what does not end.
+        Assert.InRange(watch.Elapsed.TotalSeconds, 0, 300);
     }
 }

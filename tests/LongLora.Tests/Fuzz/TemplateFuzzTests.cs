@@ -188,7 +188,7 @@ public class TemplateFuzzTests
             Assert.Contains("model: ", refused.Message, StringComparison.Ordinal);
             Assert.InRange(refused.Message.Length, 10, 500);
             Assert.InRange(GC.GetAllocatedBytesForCurrentThread() - bytes, 0, 2L << 30); // allocated in all, and freed on the way
-            Assert.InRange(watch.Elapsed.TotalSeconds, 0, 60);
+            Assert.InRange(watch.Elapsed.TotalSeconds, 0, 300); // sees only what does not end: a busy machine takes its time
         });
 
     [Fact]
