@@ -1,7 +1,5 @@
-using LongLora.Adapters;
 using LongLora.Data;
 using LongLora.Runtime;
-using LongLora.Training;
 
 namespace LongLora.Options;
 

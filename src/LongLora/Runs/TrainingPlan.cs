@@ -1,4 +1,3 @@
-using LongLora.Adapters;
 using LongLora.Attention;
 using LongLora.Checkpoints;
 using LongLora.Configs;
