@@ -10,7 +10,7 @@ namespace LongLora.Tests;
 /// </summary>
 /// <remarks>
 /// The variables LONGLORA_FUZZ_CASES and LONGLORA_FUZZ_SEED give other numbers than those of the continuous tests, and LONGLORA_FUZZ_FIRST
-/// the first case. The output says how many inputs were read, what the worst of them took, and which took more than a second: on a busy
+/// the first case; LONGLORA_FUZZ_KEEP names a file for the last input. The output says how many inputs were read, what the worst of them took, and which took more than a second: on a busy
 /// machine they should be run once more by themselves.
 /// </remarks>
 internal static class FuzzRun
@@ -45,6 +45,8 @@ internal static class FuzzRun
         for (var i = first; i < first + cases; i++)
         {
             var input = make(new Mutation(unchecked(seed * 1_000_003 + i)));
+            if (Variable("KEEP") is { } kept)
+                File.WriteAllBytes(kept, input);
             current = i;
             Volatile.Write(ref started, Stopwatch.GetTimestamp());
             var bytes = GC.GetAllocatedBytesForCurrentThread();

@@ -82,6 +82,17 @@ internal static class HostileDocuments
         all["deep-array.pdf"] = () => MakePdf(Page(), Words, Latin(Repeat("[", 100_000) + Repeat("]", 100_000)));
         all["deep-array-in-content.pdf"] = () => MakePdf(Page(), Words + Repeat("[", 100_000) + Repeat("]", 100_000) + " TJ");
         all["deep-dictionary-in-content.pdf"] = () => MakePdf(Page(), Words + "/A " + Repeat("<< /A ", 100_000) + " BDC");
+        foreach (var (name, range) in new[] { ("backwards", "<0044> <80> <0061>"), ("huge", "<00000000> <FFFFFFFF> <0041>") })
+        {
+            var map = Latin($"begincmap 1 beginbfrange {range} endbfrange endcmap");
+            all[$"code-range-{name}.pdf"] = () => MakePdf(MapLetters(Join($"<< /Length {map.Length} >>\nstream\n", map, "\nendstream")));
+            all[$"packed-code-range-{name}.pdf"] = () =>
+            {
+                var packed = Deflate(map);
+                var entries = $"<< /Filter /FlateDecode /Length {packed.Length} >>\nstream\n";
+                return MakePdf(MapLetters(Join(entries, packed, "\nendstream")));
+            };
+        }
         all["count-2e9.pdf"] = () =>
             MakePdf([Latin(Catalog), Latin("<< /Type /Pages /Kids [3 0 R] /Count 2000000000 >>"), Page(), Stream("", Words), Latin(Font)]);
         all["length-cycle.pdf"] = () =>
@@ -186,6 +197,17 @@ internal static class HostileDocuments
             text.Append(CultureInfo.InvariantCulture, $"Content-Type: multipart/mixed; boundary=b{i}\r\n\r\n--b{i}\r\n");
         return text.Append("Content-Type: text/plain\r\n\r\nx").ToString();
     }
+
+    // A page whose font has a table of letters.
+    private static byte[][] MapLetters(byte[] table) =>
+        [
+            Latin(Catalog),
+            Latin(Pages),
+            Page(),
+            Stream("", Words),
+            Latin(Font.Replace(">>", "/ToUnicode 6 0 R >>", StringComparison.Ordinal)),
+            table,
+        ];
 
     private static byte[] FlateTwice()
     {

@@ -69,7 +69,12 @@ public sealed class PdfReader : IDocumentReader
         {
             return PdfDocument.Open(
                 DocxReader.MakeSeekable(stream),
-                new ParsingOptions { UseLenientParsing = true, SkipMissingFonts = true }
+                new ParsingOptions
+                {
+                    UseLenientParsing = true,
+                    SkipMissingFonts = true,
+                    FilterProvider = new CodeRangeGuard(),
+                }
             );
         }
         catch (PdfDocumentEncryptedException e)

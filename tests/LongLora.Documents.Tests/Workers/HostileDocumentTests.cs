@@ -12,6 +12,23 @@ public sealed class HostileDocumentTests : IDisposable
 
     public void Dispose() => _workers.Dispose();
 
+    // PdfPig counts from the first code of a range to the last: without end, or through all numbers of four bytes.
+    [Theory]
+    [InlineData("code-range-backwards.pdf")]
+    [InlineData("code-range-huge.pdf")]
+    [InlineData("packed-code-range-backwards.pdf")]
+    [InlineData("packed-code-range-huge.pdf")]
+    public void Ranges_of_codes_cost_nothing(string name)
+    {
+        using var stream = new MemoryStream(HostileDocuments.All[name]());
+        var before = GC.GetAllocatedBytesForCurrentThread();
+        var outcome = Record.Exception(() =>
+            DocumentText.Read(stream, name, DocumentFormats.All, 1 << 26, TestContext.Current.CancellationToken)
+        );
+        Assert.True(outcome is null or DataException, $"{outcome}");
+        Assert.InRange(GC.GetAllocatedBytesForCurrentThread() - before, 0, 32 << 20);
+    }
+
     [Theory]
     [MemberData(nameof(HostileDocuments.Names), MemberType = typeof(HostileDocuments))]
     public void Read_ends_soon_with_text_or_one_plain_message(string name)
