@@ -111,6 +111,24 @@ public class RankRunTests : CliRun
         {
             { "mpirun.openmpi", ["generate", "--model", "m", "--prompt", "p"], "Cannot run longlora generate on 2 ranks" },
             { "mpirun.mpich", ["chat", "--model", "m"], "Cannot run longlora chat on 2 ranks" },
+            {
+                "mpirun.openmpi",
+                ["evaluate", "short", "--model", "m", "--data", "d", "--adapter", "a"],
+                "Cannot run longlora evaluate short on 2 ranks because it works in one process. Start it without Open MPI's "
+                    + "mpirun. On several run: longlora train, longlora sft, longlora evaluate perplexity, longlora evaluate passkey, "
+                    + "longlora evaluate lines, longlora evaluate topics, longlora evaluate ruler."
+            },
+            {
+                "mpirun.mpich",
+                ["evaluate", "streaming", "--model", "m", "--data", "d"],
+                "Cannot run longlora evaluate streaming on 2 ranks"
+            },
+            {
+                "mpirun.mpich",
+                ["evaluate", "answers", "--model", "m", "--data", "d", "--context", "64"],
+                "Cannot run longlora evaluate answers on 2 ranks"
+            },
+            { "mpirun.openmpi", ["evaluate", "passkey", "--model", "m"], "Give --lengths" },
             { "mpirun.mpich", ["train", "--steps", "many"], "steps is 'many'" },
             { "mpirun.openmpi", ["train", "--no-such-option"], "There is no option --no-such-option" },
         };
@@ -218,5 +236,51 @@ public class RankRunTests : CliRun
         var job = Start("mpirun.openmpi", 3, [.. arguments, "--json", At("many.json")]);
         Assert.True(job.Code == ExitCode.Done, job.ToString());
         Assert.Equal(File.ReadAllText(At("one.json")), File.ReadAllText(At("many.json")));
+    }
+
+    public static TheoryData<string, string[]> Questions =>
+        new()
+        {
+            { "mpirun.openmpi", ["passkey", "--lengths", "256,600", "--trials", "4"] },
+            { "mpirun.mpich", ["passkey", "--lengths", "300", "--trials", "2", "--scoring", "likelihood"] },
+            { "mpirun.mpich", ["lines", "--lengths", "600", "--trials", "5"] },
+            { "mpirun.openmpi", ["topics", "--lengths", "1500", "--trials", "3"] },
+            { "mpirun.openmpi", ["ruler", "--tasks", "vt", "fwe", "--lengths", "1300", "--trials", "4"] },
+        };
+
+    [Theory]
+    [MemberData(nameof(Questions))]
+    public void Evaluate_questions_several_ranks_write_the_answers_of_one(string launcher, string[] task)
+    {
+        MpiJob.Require(launcher);
+        string[] arguments = ["evaluate", .. task, "--model", Stories, "--seed", "7", "--device", "cpu"];
+        Succeed([.. arguments, "--json", At("one.json")]);
+        var job = Start(launcher, 3, [.. arguments, "--json", At("many.json")]);
+        Assert.True(job.Code == ExitCode.Done, job.ToString());
+        Assert.Equal(File.ReadAllBytes(At("one.json")), File.ReadAllBytes(At("many.json")));
+        Assert.Single(job.Output.Split('\n'), l => l.Contains("full attention", StringComparison.Ordinal));
+        // To standard output it is whole, too.
+        var printed = Start(launcher, 2, [.. arguments, "--json"]);
+        Assert.True(printed.Code == ExitCode.Done, printed.ToString());
+        Assert.Equal(File.ReadAllText(At("one.json")).Trim(), printed.Output.Trim());
+    }
+
+    [Theory]
+    [InlineData("passkey")]
+    [InlineData("ruler")]
+    public void Evaluate_questions_that_do_not_fit_are_refused_once(string task)
+    {
+        var job = Start("mpirun.openmpi", 3, ["evaluate", task, "--model", Stories, "--lengths", "20", "--trials", "2", "--device", "cpu"]);
+        Assert.True(job.Code == ExitCode.Usage, job.ToString());
+        Assert.Single(job.Error.Split('\n'), l => l.Contains("A length of 20 tokens is too short", StringComparison.Ordinal));
+    }
+
+    [Fact]
+    public void Evaluate_a_file_that_cannot_be_written_is_refused_once()
+    {
+        string[] arguments = ["evaluate", "passkey", "--model", Stories, "--lengths", "256", "--device", "cpu", "--json", Folder];
+        var job = Start("mpirun.mpich", 3, arguments);
+        Assert.True(job.Code == ExitCode.Usage, job.ToString());
+        Assert.Single(job.Error.Split('\n'), l => l.Contains("because it is a folder", StringComparison.Ordinal));
     }
 }

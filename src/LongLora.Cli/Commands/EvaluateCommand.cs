@@ -87,10 +87,10 @@ internal static class EvaluateCommand
                 _ => null,
                 (contexts, ranks) =>
                 {
-                    EvaluationOutput.Require(json.ReadFile(parsed), parsed.GetValue(picture));
-                    using var loaded = source.Load(parsed);
+                    EvaluationOutput.Require(ranks, json.ReadFile(parsed), parsed.GetValue(picture));
+                    using var loaded = source.Load(parsed, ranks);
                     var model = loaded.Network;
-                    using var tokens = text.Read(parsed, loaded, context.Cancellation);
+                    using var tokens = text.Read(parsed, loaded, ranks, context.Cancellation);
                     var kind = parsed.GetValue(protocol) == "document" ? PerplexityProtocol.Document : PerplexityProtocol.LongLora;
                     var results = Measure(context, contexts, (length, progress) =>
                         Perplexity.Evaluate(

@@ -173,6 +173,7 @@ internal static class CachedPass
             hidden.add_(mlp, Scalars.One);
             if (block.Tail is { } tail)
                 hidden.copy_(tail.Forward(hidden, 0, side));
+            Liveness.Tick();
         }
         return model.FinalNorm.Forward(hidden).MoveToOuterDisposeScope();
     }
