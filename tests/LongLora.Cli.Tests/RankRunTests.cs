@@ -238,6 +238,56 @@ public class RankRunTests : CliRun
         Assert.Equal(File.ReadAllText(At("one.json")), File.ReadAllText(At("many.json")));
     }
 
+    // What one rank would do, up to the rounding of sums in another order.
+    [Theory]
+    [InlineData("mpirun.openmpi", 4, 2, "longlora")]
+    [InlineData("mpirun.mpich", 3, 3, "document")]
+    public void Evaluate_perplexity_ranks_that_share_a_window_find_that_of_one(string launcher, int ranks, int parts, string protocol)
+    {
+        MpiJob.Require(launcher);
+        WriteTokens("test.bin", 3_000);
+        var model = Repository.At("models", "longlora-tiny");
+        string[] arguments = ["evaluate", "perplexity", "--model", model, "--data", At("test.bin"), "--lengths", "129,1000"];
+        arguments = [.. arguments, "--device", "cpu", "--protocol", protocol];
+        Succeed([.. arguments, "--json", At("one.json")]);
+        var job = Start(launcher, ranks, [.. arguments, "--json", At("many.json"), "--sequence-parallel", $"{parts}"]);
+        Assert.True(job.Code == ExitCode.Done, job.ToString());
+        using JsonDocument one = JsonDocument.Parse(File.ReadAllText(At("one.json"))),
+            many = JsonDocument.Parse(File.ReadAllText(At("many.json")));
+        static JsonElement[] Results(JsonDocument file) => [.. file.RootElement.GetProperty("results").EnumerateArray()];
+        Assert.Equal(2, Results(one).Length);
+        Assert.Equal(2, Results(many).Length);
+        foreach (var (expected, found) in Results(one).Zip(Results(many)))
+        {
+            Assert.Equal(expected.GetProperty("tokens").GetInt64(), found.GetProperty("tokens").GetInt64());
+            var ratio = found.GetProperty("perplexity").GetDouble() / expected.GetProperty("perplexity").GetDouble();
+            Assert.InRange(Math.Abs(ratio - 1), 0, 1e-6);
+        }
+    }
+
+    [Theory]
+    [InlineData("0", "sequence-parallel is 0; it must be at least 1")]
+    [InlineData("2", "Start 4 ranks")]
+    public void Evaluate_perplexity_ranks_that_make_no_groups_are_refused_once(string parts, string message)
+    {
+        string[] arguments =
+        [
+            "evaluate",
+            "perplexity",
+            "--model",
+            Stories,
+            "--data",
+            "none",
+            "--lengths",
+            "64",
+            "--sequence-parallel",
+            parts,
+        ];
+        var job = Start("mpirun.openmpi", 3, arguments);
+        Assert.True(job.Code == ExitCode.Usage, job.ToString());
+        Assert.Single(job.Error.Split('\n'), l => l.Contains(message, StringComparison.Ordinal));
+    }
+
     public static TheoryData<string, string[]> Questions =>
         new()
         {
