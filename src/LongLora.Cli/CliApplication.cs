@@ -88,7 +88,7 @@ public static class CliApplication
             // Its own action, not its help.
             var command = parsed.CommandResult.Command;
             if (parsed.Action == command.Action && command is not Verb { TakesRanks: true })
-                job.RequireOneProcess(HelpScreen.GetPath(command));
+                job.RequireOneProcess(HelpScreen.GetPath(command), ListForRanks(root));
             return parsed.Invoke(configuration);
         }
         catch (OperationCanceledException) when (interruption.Token.IsCancellationRequested)
@@ -105,6 +105,10 @@ public static class CliApplication
             return code;
         }
     }
+
+    // The commands that several ranks can run.
+    private static IEnumerable<string> ListForRanks(Command command) =>
+        command.Subcommands.SelectMany(ListForRanks).Concat(command is Verb { TakesRanks: true } ? [HelpScreen.GetPath(command)] : []);
 
     private static int ReportUsage(ParseResult parsed, TextWriter error)
     {

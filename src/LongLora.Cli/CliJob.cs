@@ -40,13 +40,15 @@ internal sealed class CliJob(Launcher? launcher, TextWriter error)
     internal static CliJob Find(TextWriter error) => new(Launcher.Find(Environment.GetEnvironmentVariable), error);
 
     /// <summary>Refuses a command that only one process can run.</summary>
+    /// <param name="command">The command.</param>
+    /// <param name="others">Those that several can run.</param>
     /// <exception cref="ConfigurationException">There are others.</exception>
-    internal void RequireOneProcess(string command)
+    internal void RequireOneProcess(string command, IEnumerable<string> others)
     {
         if (HasOthers)
             throw new ConfigurationException(
                 $"Cannot run {command} on {launcher!.Size} ranks because it works in one process. Start it without {launcher.Name}. "
-                    + "train, sft and evaluate perplexity run on several."
+                    + $"On several run: {string.Join(", ", others)}."
             );
     }
 

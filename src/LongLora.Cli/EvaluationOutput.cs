@@ -1,3 +1,4 @@
+using LongLora.Distributed;
 using LongLora.Models;
 using LongLora.Positions;
 using LongLora.Runtime;
@@ -15,6 +16,10 @@ internal static class EvaluationOutput
         foreach (var file in new[] { json, picture }.OfType<string>())
             AtomicFile.RequireWritable(file);
     }
+
+    /// <summary>The same for a job: rank 0 alone writes.</summary>
+    internal static void Require(ICommunicator ranks, string? json, string? picture) =>
+        ranks.OnRoot("looking at the files to write", () => Require(json, picture));
 
     /// <summary>Prints a note if lengths are beyond the context of the model.</summary>
     internal static void NoteContext(CliContext context, CausalLanguageModel model, IEnumerable<int> lengths)

@@ -155,11 +155,7 @@ public static class FineTune
     private static void RequireWorkForAll(FineTuneOptions options, ICommunicator ranks)
     {
         var parts = options.Machine.SequenceParallel;
-        if (ranks.Size % parts != 0)
-            throw new ConfigurationException(
-                $"sequence-parallel is {parts}, but the number of ranks is {ranks.Size}, which is no multiple of it. Start "
-                    + $"{(ranks.Size / parts + 1) * parts} ranks, with mpirun or srun, or set sequence-parallel to 1."
-            );
+        TextRanks.CheckSize(ranks.Size, parts);
         if (ranks.Size / parts > options.Optimizer.GradientAccumulation)
             throw new ConfigurationException(
                 $"Cannot use {ranks.Size} ranks because a step has only {options.Optimizer.GradientAccumulation} micro-batches: "

@@ -111,6 +111,24 @@ public class RankRunTests : CliRun
         {
             { "mpirun.openmpi", ["generate", "--model", "m", "--prompt", "p"], "Cannot run longlora generate on 2 ranks" },
             { "mpirun.mpich", ["chat", "--model", "m"], "Cannot run longlora chat on 2 ranks" },
+            {
+                "mpirun.openmpi",
+                ["evaluate", "short", "--model", "m", "--data", "d", "--adapter", "a"],
+                "Cannot run longlora evaluate short on 2 ranks because it works in one process. Start it without Open MPI's "
+                    + "mpirun. On several run: longlora train, longlora sft, longlora evaluate perplexity, longlora evaluate passkey, "
+                    + "longlora evaluate lines, longlora evaluate topics, longlora evaluate ruler."
+            },
+            {
+                "mpirun.mpich",
+                ["evaluate", "streaming", "--model", "m", "--data", "d"],
+                "Cannot run longlora evaluate streaming on 2 ranks"
+            },
+            {
+                "mpirun.mpich",
+                ["evaluate", "answers", "--model", "m", "--data", "d", "--context", "64"],
+                "Cannot run longlora evaluate answers on 2 ranks"
+            },
+            { "mpirun.openmpi", ["evaluate", "passkey", "--model", "m"], "Give --lengths" },
             { "mpirun.mpich", ["train", "--steps", "many"], "steps is 'many'" },
             { "mpirun.openmpi", ["train", "--no-such-option"], "There is no option --no-such-option" },
         };
@@ -218,5 +236,101 @@ public class RankRunTests : CliRun
         var job = Start("mpirun.openmpi", 3, [.. arguments, "--json", At("many.json")]);
         Assert.True(job.Code == ExitCode.Done, job.ToString());
         Assert.Equal(File.ReadAllText(At("one.json")), File.ReadAllText(At("many.json")));
+    }
+
+    // What one rank would do, up to the rounding of sums in another order.
+    [Theory]
+    [InlineData("mpirun.openmpi", 4, 2, "longlora")]
+    [InlineData("mpirun.mpich", 3, 3, "document")]
+    public void Evaluate_perplexity_ranks_that_share_a_window_find_that_of_one(string launcher, int ranks, int parts, string protocol)
+    {
+        MpiJob.Require(launcher);
+        WriteTokens("test.bin", 3_000);
+        var model = Repository.At("models", "longlora-tiny");
+        string[] arguments = ["evaluate", "perplexity", "--model", model, "--data", At("test.bin"), "--lengths", "129,1000"];
+        arguments = [.. arguments, "--device", "cpu", "--protocol", protocol];
+        Succeed([.. arguments, "--json", At("one.json")]);
+        var job = Start(launcher, ranks, [.. arguments, "--json", At("many.json"), "--sequence-parallel", $"{parts}"]);
+        Assert.True(job.Code == ExitCode.Done, job.ToString());
+        using JsonDocument one = JsonDocument.Parse(File.ReadAllText(At("one.json"))),
+            many = JsonDocument.Parse(File.ReadAllText(At("many.json")));
+        static JsonElement[] Results(JsonDocument file) => [.. file.RootElement.GetProperty("results").EnumerateArray()];
+        Assert.Equal(2, Results(one).Length);
+        Assert.Equal(2, Results(many).Length);
+        foreach (var (expected, found) in Results(one).Zip(Results(many)))
+        {
+            Assert.Equal(expected.GetProperty("tokens").GetInt64(), found.GetProperty("tokens").GetInt64());
+            var ratio = found.GetProperty("perplexity").GetDouble() / expected.GetProperty("perplexity").GetDouble();
+            Assert.InRange(Math.Abs(ratio - 1), 0, 1e-6);
+        }
+    }
+
+    [Theory]
+    [InlineData("0", "sequence-parallel is 0; it must be at least 1")]
+    [InlineData("2", "Start 4 ranks")]
+    public void Evaluate_perplexity_ranks_that_make_no_groups_are_refused_once(string parts, string message)
+    {
+        string[] arguments =
+        [
+            "evaluate",
+            "perplexity",
+            "--model",
+            Stories,
+            "--data",
+            "none",
+            "--lengths",
+            "64",
+            "--sequence-parallel",
+            parts,
+        ];
+        var job = Start("mpirun.openmpi", 3, arguments);
+        Assert.True(job.Code == ExitCode.Usage, job.ToString());
+        Assert.Single(job.Error.Split('\n'), l => l.Contains(message, StringComparison.Ordinal));
+    }
+
+    public static TheoryData<string, string[]> Questions =>
+        new()
+        {
+            { "mpirun.openmpi", ["passkey", "--lengths", "256,600", "--trials", "4"] },
+            { "mpirun.mpich", ["passkey", "--lengths", "300", "--trials", "2", "--scoring", "likelihood"] },
+            { "mpirun.mpich", ["lines", "--lengths", "600", "--trials", "5"] },
+            { "mpirun.openmpi", ["topics", "--lengths", "1500", "--trials", "3"] },
+            { "mpirun.openmpi", ["ruler", "--tasks", "vt", "fwe", "--lengths", "1300", "--trials", "4"] },
+        };
+
+    [Theory]
+    [MemberData(nameof(Questions))]
+    public void Evaluate_questions_several_ranks_write_the_answers_of_one(string launcher, string[] task)
+    {
+        MpiJob.Require(launcher);
+        string[] arguments = ["evaluate", .. task, "--model", Stories, "--seed", "7", "--device", "cpu"];
+        Succeed([.. arguments, "--json", At("one.json")]);
+        var job = Start(launcher, 3, [.. arguments, "--json", At("many.json")]);
+        Assert.True(job.Code == ExitCode.Done, job.ToString());
+        Assert.Equal(File.ReadAllBytes(At("one.json")), File.ReadAllBytes(At("many.json")));
+        Assert.Single(job.Output.Split('\n'), l => l.Contains("full attention", StringComparison.Ordinal));
+        // To standard output it is whole, too.
+        var printed = Start(launcher, 2, [.. arguments, "--json"]);
+        Assert.True(printed.Code == ExitCode.Done, printed.ToString());
+        Assert.Equal(File.ReadAllText(At("one.json")).Trim(), printed.Output.Trim());
+    }
+
+    [Theory]
+    [InlineData("passkey")]
+    [InlineData("ruler")]
+    public void Evaluate_questions_that_do_not_fit_are_refused_once(string task)
+    {
+        var job = Start("mpirun.openmpi", 3, ["evaluate", task, "--model", Stories, "--lengths", "20", "--trials", "2", "--device", "cpu"]);
+        Assert.True(job.Code == ExitCode.Usage, job.ToString());
+        Assert.Single(job.Error.Split('\n'), l => l.Contains("A length of 20 tokens is too short", StringComparison.Ordinal));
+    }
+
+    [Fact]
+    public void Evaluate_a_file_that_cannot_be_written_is_refused_once()
+    {
+        string[] arguments = ["evaluate", "passkey", "--model", Stories, "--lengths", "256", "--device", "cpu", "--json", Folder];
+        var job = Start("mpirun.mpich", 3, arguments);
+        Assert.True(job.Code == ExitCode.Usage, job.ToString());
+        Assert.Single(job.Error.Split('\n'), l => l.Contains("because it is a folder", StringComparison.Ordinal));
     }
 }

@@ -1,4 +1,5 @@
 using System.CommandLine;
+using LongLora.Distributed;
 using LongLora.Generation;
 using LongLora.Loading;
 using LongLora.Models;
@@ -60,6 +61,14 @@ internal sealed class ModelArguments
     {
         var options = new LoadOptions { Adapter = parsed.GetValue(_adapter), AdapterReading = _reading.Read(parsed) };
         return Open(parsed, parsed.GetValue(_model)!, _positions?.Read(parsed, options) ?? options);
+    }
+
+    /// <summary>The same on each rank of a job.</summary>
+    internal LoadedModel Load(ParseResult parsed, ICommunicator ranks)
+    {
+        LoadedModel? loaded = null;
+        ranks.OnAll("opening the model", () => loaded = Load(parsed));
+        return loaded!;
     }
 
     /// <summary>A model without an adapter, on the requested device.</summary>

@@ -1,5 +1,6 @@
 using System.CommandLine;
 using LongLora.Data;
+using LongLora.Distributed;
 using LongLora.Documents;
 using LongLora.Loading;
 
@@ -23,4 +24,12 @@ internal sealed class TextArguments
     /// <summary>The tokens of the text, with documents kept apart.</summary>
     internal TokenStore Read(ParseResult parsed, LoadedModel model, CancellationToken cancellation) =>
         TokenStore.Read(parsed.GetValue(Data)!, model, DocumentFormats.Isolated, parsed.GetValue(MaxTokens), cancellation);
+
+    /// <summary>The same on each rank of a job.</summary>
+    internal TokenStore Read(ParseResult parsed, LoadedModel model, ICommunicator ranks, CancellationToken cancellation)
+    {
+        TokenStore? tokens = null;
+        ranks.OnAll("reading the text", () => tokens = Read(parsed, model, cancellation));
+        return tokens!;
+    }
 }

@@ -4,6 +4,7 @@ using LongLora.Data;
 using LongLora.Distributed;
 using LongLora.Evaluation;
 using LongLora.Reports;
+using LongLora.Training;
 using Spectre.Console;
 
 namespace LongLora.Cli.Commands;
@@ -67,6 +68,14 @@ internal static class EvaluateCommand
         {
             Description = "also show the loss by the number of preceding tokens, to see whether distant context is used",
         };
+        var parts = new Option<int>("--sequence-parallel")
+        {
+            Description =
+                "ranks among which each window is divided, for windows that are too long for one; the number of processes is a multiple of "
+                + "it [default: 1]",
+            HelpName = "P",
+            DefaultValueFactory = _ => 1,
+        };
         var json = new JsonOption("the results, including those by position,");
         var picture = new PictureOption("the loss by position");
         var command = new Verb(
@@ -77,7 +86,7 @@ internal static class EvaluateCommand
         {
             TakesRanks = true,
         };
-        Option[] options = [text.Data, lengths, protocol, stride, text.MaxTokens, byPosition, json, picture];
+        Option[] options = [text.Data, lengths, protocol, stride, text.MaxTokens, byPosition, parts, json, picture];
         foreach (var option in options)
             command.Options.Add(option);
         source.AddTo(command);
@@ -87,10 +96,11 @@ internal static class EvaluateCommand
                 _ => null,
                 (contexts, ranks) =>
                 {
-                    EvaluationOutput.Require(json.ReadFile(parsed), parsed.GetValue(picture));
-                    using var loaded = source.Load(parsed);
+                    TextRanks.CheckSize(ranks.Size, parsed.GetValue(parts));
+                    EvaluationOutput.Require(ranks, json.ReadFile(parsed), parsed.GetValue(picture));
+                    using var loaded = source.Load(parsed, ranks);
                     var model = loaded.Network;
-                    using var tokens = text.Read(parsed, loaded, context.Cancellation);
+                    using var tokens = text.Read(parsed, loaded, ranks, context.Cancellation);
                     var kind = parsed.GetValue(protocol) == "document" ? PerplexityProtocol.Document : PerplexityProtocol.LongLora;
                     var results = Measure(context, contexts, (length, progress) =>
                         Perplexity.Evaluate(
@@ -101,6 +111,7 @@ internal static class EvaluateCommand
                             parsed.GetValue(stride),
                             null,
                             ranks,
+                            parsed.GetValue(parts),
                             progress,
                             context.Cancellation
                         )

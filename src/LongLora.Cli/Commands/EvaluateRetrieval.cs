@@ -1,5 +1,6 @@
 using System.CommandLine;
 using LongLora.Cli.Arguments;
+using LongLora.Distributed;
 using LongLora.Evaluation;
 using LongLora.Reports;
 using LongLora.Runtime;
@@ -35,77 +36,93 @@ internal static class EvaluateRetrieval
         var picture = new PictureOption("accuracy by length and depth");
         var command = new Verb(task.Name, description, $"longlora evaluate {task.Name} --model merged --lengths 4096,8192 --picture p.png")
         {
-            lengths,
-            trials,
-            seed,
-            scoring,
-            json,
-            picture,
+            TakesRanks = true,
         };
-        if (given is not null)
-            command.Options.Insert(1, cases);
+        Option[] options = [lengths, trials, seed, scoring, json, picture];
+        foreach (var option in given is null ? options : [lengths, cases, .. options[1..]])
+            command.Options.Add(option);
         source.AddTo(command);
         command.SetAction(parsed =>
-        {
-            var files = given is null ? [] : parsed.GetValue(cases) ?? [];
-            if (parsed.GetValue(lengths) is null == (files.Length == 0))
-                throw new ConfigurationException("Give --lengths to use generated documents, or --cases to use your own questions.");
-            var asked = files.Length > 0 ? [] : lengths.Read(parsed);
-            EvaluationOutput.Require(json.ReadFile(parsed), parsed.GetValue(picture));
-            var questions = files.ToDictionary(
-                file => file,
-                file => (IReadOnlyList<RetrievalCase>)[.. LongChatCases.Read(file, task).Take(parsed.GetValue(trials) ?? int.MaxValue)]
-            );
-            using var loaded = source.Load(parsed);
-            var (model, tokenizer) = (loaded.Network, loaded.Tokenizer);
-            _ = tokenizer ?? throw CreateNoTokenizerError(source.ReadNames(parsed).Model);
-            var count = parsed.GetValue(trials) ?? 10;
-            var way = parsed.GetValue(scoring);
-            var results =
-                files.Length > 0
-                    ? Measure(context, [.. files.Select(file => (Path.GetFileName(file), questions[file].Count))], (i, progress) =>
-                        RetrievalEvaluation.Ask(
-                            model,
-                            tokenizer,
-                            given!,
-                            questions[files[i]],
-                            way,
-                            progress,
-                            loaded.EndTokens,
-                            context.Cancellation
-                        )
-                    )
-                    : Measure(context, [.. asked.Select(length => ($"{task.Name} {length:N0} tokens", count))], (i, progress) =>
-                        RetrievalEvaluation.Run(
-                            model,
-                            tokenizer,
-                            task,
-                            asked[i],
-                            count,
-                            parsed.GetValue(seed),
-                            way,
-                            progress,
-                            loaded.EndTokens,
-                            context.Cancellation
-                        )
-                    );
-            Show(context, task, results, way, files);
-            EvaluationOutput.NoteContext(context, model, results.Select(r => r.Length));
-            json.Write(parsed, context, () => new RetrievalFile
+            context.Job.Run(
+                () => ReadAsked(parsed, lengths, given is null ? [] : parsed.GetValue(cases) ?? []),
+                _ => null,
+                (asked, ranks) =>
                 {
-                    Task = task.Name,
-                    Model = source.ReadNames(parsed).Model,
-                    Adapter = source.ReadNames(parsed).Adapter,
-                    Compute = loaded.Network.ComputeName,
-                    Scoring = way,
-                    Results = results,
-                });
-            if (parsed.GetValue(picture) is { } image)
-                HeatMap.Save(image, results, $"{task.Name}: share of correct answers");
-            return ExitCode.Done;
-        });
+                    EvaluationOutput.Require(ranks, json.ReadFile(parsed), parsed.GetValue(picture));
+                    var questions = asked.Files.ToDictionary(
+                        file => file,
+                        file =>
+                            (IReadOnlyList<RetrievalCase>)[.. LongChatCases.Read(file, task).Take(parsed.GetValue(trials) ?? int.MaxValue)]
+                    );
+                    using var loaded = source.Load(parsed, ranks);
+                    var (model, tokenizer) = (loaded.Network, loaded.Tokenizer);
+                    _ = tokenizer ?? throw CreateNoTokenizerError(source.ReadNames(parsed).Model);
+                    var count = parsed.GetValue(trials) ?? 10;
+                    var way = parsed.GetValue(scoring);
+                    var results =
+                        asked.Files.Length > 0
+                            ? Measure(
+                                context,
+                                [.. asked.Files.Select(file => (Path.GetFileName(file), questions[file].Count))],
+                                (i, progress) =>
+                                    RetrievalEvaluation.Ask(
+                                        model,
+                                        tokenizer,
+                                        given!,
+                                        questions[asked.Files[i]],
+                                        way,
+                                        progress,
+                                        loaded.EndTokens,
+                                        ranks,
+                                        context.Cancellation
+                                    )
+                            )
+                            : Measure(
+                                context,
+                                [.. asked.Lengths.Select(length => ($"{task.Name} {length:N0} tokens", count))],
+                                (i, progress) =>
+                                    RetrievalEvaluation.Run(
+                                        model,
+                                        tokenizer,
+                                        task,
+                                        asked.Lengths[i],
+                                        count,
+                                        parsed.GetValue(seed),
+                                        way,
+                                        progress,
+                                        loaded.EndTokens,
+                                        ranks,
+                                        context.Cancellation
+                                    )
+                            );
+                    if (!ranks.IsRoot())
+                        return ExitCode.Done;
+                    Show(context, task, results, way, asked.Files);
+                    EvaluationOutput.NoteContext(context, model, results.Select(r => r.Length));
+                    json.Write(parsed, context, () => new RetrievalFile
+                        {
+                            Task = task.Name,
+                            Model = source.ReadNames(parsed).Model,
+                            Adapter = source.ReadNames(parsed).Adapter,
+                            Compute = loaded.Network.ComputeName,
+                            Scoring = way,
+                            Results = results,
+                        });
+                    if (parsed.GetValue(picture) is { } image)
+                        HeatMap.Save(image, results, $"{task.Name}: share of correct answers");
+                    return ExitCode.Done;
+                },
+                context.Explain
+            )
+        );
         return command;
     }
+
+    // Files with questions, or the lengths of generated documents.
+    private static (string[] Files, IReadOnlyList<int> Lengths) ReadAsked(ParseResult parsed, LengthsOption lengths, string[] files) =>
+        parsed.GetValue(lengths) is null == (files.Length == 0)
+            ? throw new ConfigurationException("Give --lengths to use generated documents, or --cases to use your own questions.")
+            : (files, files.Length > 0 ? [] : lengths.Read(parsed));
 
     internal static CheckpointException CreateNoTokenizerError(string model) =>
         new(

@@ -1,6 +1,7 @@
 using System.CommandLine;
 using LongLora.Cli.Arguments;
 using LongLora.Data;
+using LongLora.Distributed;
 using LongLora.Evaluation;
 using LongLora.Reports;
 using LongLora.Runtime;
@@ -45,59 +46,69 @@ internal static class EvaluateRuler
             "longlora evaluate ruler --model merged --lengths 4096 --haystack book.txt"
         )
         {
-            lengths,
-            tasks,
-            haystack,
-            trials,
-            seed,
-            scoring,
-            json,
-            picture,
+            TakesRanks = true,
         };
+        Option[] options = [lengths, tasks, haystack, trials, seed, scoring, json, picture];
+        foreach (var option in options)
+            command.Options.Add(option);
         source.AddTo(command);
         command.SetAction(parsed =>
-        {
-            var asked = lengths.Read(parsed);
-            EvaluationOutput.Require(json.ReadFile(parsed), parsed.GetValue(picture));
-            var way = parsed.GetValue(scoring);
-            var chosen = Choose(parsed.GetValue(tasks)!, way, ReadBook(parsed.GetValue(haystack)!, context.Cancellation));
-            using var loaded = source.Load(parsed);
-            var (model, tokenizer) = (loaded.Network, loaded.Tokenizer);
-            _ = tokenizer ?? throw EvaluateRetrieval.CreateNoTokenizerError(source.ReadNames(parsed).Model);
-            var pairs = chosen.SelectMany(task => asked.Select(length => (Task: task, Length: length))).ToList();
-            var results = EvaluateRetrieval.Measure(
-                context,
-                [.. pairs.Select(p => ($"{p.Task.Name} {p.Length:N0} tokens", parsed.GetValue(trials)))],
-                (i, progress) =>
-                    RetrievalEvaluation.Run(
-                        model,
-                        tokenizer,
-                        pairs[i].Task,
-                        pairs[i].Length,
-                        parsed.GetValue(trials),
-                        parsed.GetValue(seed),
-                        way,
-                        progress,
-                        loaded.EndTokens,
-                        context.Cancellation
-                    )
-            );
-            var byTask = chosen
-                .Select((task, i) => (task.Name, Results: (IReadOnlyList<RetrievalAtLength>)results.GetRange(i * asked.Count, asked.Count)))
-                .ToList();
-            Show(context, byTask, asked, way);
-            EvaluationOutput.NoteContext(context, model, asked);
-            json.Write(parsed, context, () => new RulerFile
+            context.Job.Run(
+                () => lengths.Read(parsed),
+                _ => null,
+                (asked, ranks) =>
                 {
-                    Model = source.ReadNames(parsed).Model,
-                    Adapter = source.ReadNames(parsed).Adapter,
-                    Compute = loaded.Network.ComputeName,
-                    Tasks = [.. byTask.Select(t => new RulerTaskResult(t.Name, way, t.Results))],
-                });
-            if (parsed.GetValue(picture) is { } image)
-                HeatMap.Save(image, byTask, "RULER: share of the answers found");
-            return ExitCode.Done;
-        });
+                    EvaluationOutput.Require(ranks, json.ReadFile(parsed), parsed.GetValue(picture));
+                    var way = parsed.GetValue(scoring);
+                    IReadOnlyList<string>? book = null;
+                    ranks.OnAll("reading the haystack", () => book = ReadBook(parsed.GetValue(haystack)!, context.Cancellation));
+                    var chosen = Choose(parsed.GetValue(tasks)!, way, book);
+                    using var loaded = source.Load(parsed, ranks);
+                    var (model, tokenizer) = (loaded.Network, loaded.Tokenizer);
+                    _ = tokenizer ?? throw EvaluateRetrieval.CreateNoTokenizerError(source.ReadNames(parsed).Model);
+                    var pairs = chosen.SelectMany(task => asked.Select(length => (Task: task, Length: length))).ToList();
+                    var results = EvaluateRetrieval.Measure(
+                        context,
+                        [.. pairs.Select(p => ($"{p.Task.Name} {p.Length:N0} tokens", parsed.GetValue(trials)))],
+                        (i, progress) =>
+                            RetrievalEvaluation.Run(
+                                model,
+                                tokenizer,
+                                pairs[i].Task,
+                                pairs[i].Length,
+                                parsed.GetValue(trials),
+                                parsed.GetValue(seed),
+                                way,
+                                progress,
+                                loaded.EndTokens,
+                                ranks,
+                                context.Cancellation
+                            )
+                    );
+                    if (!ranks.IsRoot())
+                        return ExitCode.Done;
+                    var byTask = chosen
+                        .Select(
+                            (task, i) =>
+                                (task.Name, Results: (IReadOnlyList<RetrievalAtLength>)results.GetRange(i * asked.Count, asked.Count))
+                        )
+                        .ToList();
+                    Show(context, byTask, asked, way);
+                    EvaluationOutput.NoteContext(context, model, asked);
+                    json.Write(parsed, context, () => new RulerFile
+                        {
+                            Model = source.ReadNames(parsed).Model,
+                            Adapter = source.ReadNames(parsed).Adapter,
+                            Compute = loaded.Network.ComputeName,
+                            Tasks = [.. byTask.Select(t => new RulerTaskResult(t.Name, way, t.Results))],
+                        });
+                    if (parsed.GetValue(picture) is { } image)
+                        HeatMap.Save(image, byTask, "RULER: share of the answers found");
+                    return ExitCode.Done;
+                },
+                context.Explain
+            )
+        );
         return command;
     }
 

@@ -41,7 +41,15 @@ internal sealed class QuickstartMeasurement : IDisposable
         _text = TokenStore.Build(text, tokenizer.EosTokenId, TestTokens, cancellation);
         _questions = lengths.ToDictionary(
             length => length,
-            length => RetrievalEvaluation.MakeQuestions(new PasskeyTask(), tokenizer, length, options.Trials, options.Seed, cancellation)
+            length =>
+                RetrievalEvaluation.MakeQuestions(
+                    new PasskeyTask(),
+                    tokenizer,
+                    length,
+                    options.Trials,
+                    options.Seed,
+                    cancellation: cancellation
+                )
         );
     }
 

@@ -20,7 +20,7 @@ internal static class AttentionSinks
     internal static Tensor Join(Tensor output, Tensor logSumExp, Tensor sinks)
     {
         using var scope = NewDisposeScope();
-        // In fp64 for the reason that SlidingWindow.Forward gives.
+        // In fp64 for the reason that AttentionJoin gives.
         var wide = logSumExp.to(ScalarType.Float64);
         var joined = wide.logaddexp(sinks.to(ScalarType.Float64).view(1, -1, 1));
         output.mul_(wide.sub(joined).exp_().unsqueeze(3).to(output.dtype));
@@ -113,8 +113,7 @@ internal static class AttentionSinks
                     value.narrow(2, 0, past),
                     causal: false
                 );
-                output = output.add((before - output) * (beforeSum - sum).sigmoid().unsqueeze(3), Scalars.One);
-                sum = sum.logaddexp(beforeSum);
+                AttentionJoin.Add(output, sum, before, beforeSum);
             }
         }
         Join(output, sum, sinks);

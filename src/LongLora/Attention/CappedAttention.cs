@@ -6,8 +6,8 @@ namespace LongLora.Attention;
 // N groups, H query heads, J key-value heads (a divisor of H), R = H / J, l queries, n keys, m of them, r queries of a tile, K head size
 
 /// <summary>
-/// Causal attention with scores s as c tanh(s / c), which no fused kernel supports. It processes some queries at a time against the keys
-/// that they see, so no matrix [l, n] exists, forward or backward.
+/// Causal attention with scores s as c tanh(s / c), which no fused kernel supports, or plain ones where no kernel of a device gives
+/// log-sum-exps. It processes some queries at a time against the keys that they see, so no matrix [l, n] exists, forward or backward.
 /// </summary>
 internal static class CappedAttention
 {
@@ -15,14 +15,29 @@ internal static class CappedAttention
     private static long TileElements(bool onGpu) => onGpu ? 64 << 20 : 4 << 20;
 
     /// <summary>
-    /// Output [N, H, l, K] and log-sum-exp [N, H, l] in fp32, outside autograd. The queries belong to the last tokens of the keys.
+    /// Output [N, H, l, K] and log-sum-exp [N, H, l] in fp32, outside autograd.
     /// </summary>
-    internal static (Tensor Output, Tensor LogSumExp) Forward(Tensor query, Tensor key, Tensor value, int window, double cap)
+    /// <param name="query">[N, H, l, K].</param>
+    /// <param name="key">[N, J, n, K].</param>
+    /// <param name="value">[N, J, n, K].</param>
+    /// <param name="window">How many tokens a token looks at, itself included.</param>
+    /// <param name="cap">c; null for plain scores.</param>
+    /// <param name="past">
+    /// How many tokens the first query is behind the first key; every query sees a key. Null if the queries are the last tokens of the keys.
+    /// </param>
+    internal static (Tensor Output, Tensor LogSumExp) Forward(
+        Tensor query,
+        Tensor key,
+        Tensor value,
+        int window,
+        double? cap,
+        long? past = null
+    )
     {
         using var scope = NewDisposeScope();
         var output = empty(query.shape, query.dtype, query.device);
         var logSumExp = empty([query.size(0), query.size(1), query.size(2)], ScalarType.Float32, query.device);
-        foreach (var tile in Split(query, key, window))
+        foreach (var tile in Split(query, key, window, past ?? key.size(2) - query.size(2)))
         {
             using var inner = NewDisposeScope();
             var scores = Cap(tile, query, key, cap).Capped;
@@ -51,7 +66,7 @@ internal static class CappedAttention
             keyGradient = zeros(key.shape, key.dtype, key.device),
             valueGradient = zeros(value.shape, value.dtype, value.device);
         var scale = Scalars.Of(1 / Math.Sqrt(query.size(3)));
-        foreach (var tile in Split(query, key, window))
+        foreach (var tile in Split(query, key, window, key.size(2) - query.size(2)))
         {
             using var inner = NewDisposeScope();
             var (scores, tangents) = Cap(tile, query, key, cap);
@@ -76,7 +91,7 @@ internal static class CappedAttention
     {
         using var scope = NewDisposeScope();
         var outputs = new SortedDictionary<long, List<Tensor>>();
-        foreach (var tile in Split(query, key, window))
+        foreach (var tile in Split(query, key, window, key.size(2) - query.size(2)))
         {
             var scores = Cap(tile, query, key, cap).Capped;
             var weights = sinks is null
@@ -91,20 +106,24 @@ internal static class CappedAttention
         return cat([.. outputs.Values.Select(ofGroups => cat(ofGroups, 2))], 0).MoveToOuterDisposeScope();
     }
 
-    // c tanh(q kᵀ / (sqrt(K) c)), minus infinity where a query may not look, and the tanh; [N, J, R, r, m] fp32.
-    private static (Tensor Capped, Tensor Tangent) Cap(Tile tile, Tensor query, Tensor key, double cap)
+    // c tanh(q kᵀ / (sqrt(K) c)), minus infinity where a query may not look, and the tanh; [N, J, R, r, m] fp32. Without a cap both are the
+    // scores.
+    private static (Tensor Capped, Tensor Tangent) Cap(Tile tile, Tensor query, Tensor key, double? cap)
     {
         var queries = tile.OfQueries(query).unflatten(1, [key.size(1), -1]); // -> [N, J, R, r, K]
         var scores = queries.flatten(2, 3).matmul(tile.OfKeys(key).transpose(2, 3)).view(tile.GetShape(tile.KeyCount));
-        var tangent = scores.to(ScalarType.Float32).mul(Scalars.Of(1 / (Math.Sqrt(query.size(3)) * cap))).tanh();
-        return (tangent.mul(Scalars.Of(cap)).masked_fill(tile.MakeMask(query.device), Scalars.Of(double.NegativeInfinity)), tangent);
+        scores = scores.to(ScalarType.Float32).mul(Scalars.Of(1 / (Math.Sqrt(query.size(3)) * (cap ?? 1))));
+        var (mask, never) = (tile.MakeMask(query.device), Scalars.Of(double.NegativeInfinity));
+        if (cap is not { } limit)
+            return (scores.masked_fill_(mask, never), scores);
+        var tangent = scores.tanh();
+        return (tangent.mul(Scalars.Of(limit)).masked_fill(mask, never), tangent);
     }
 
     // The tiles of a group do not depend on how many groups there are, so neither do the bits of its results.
-    private static IEnumerable<Tile> Split(Tensor query, Tensor key, int window)
+    private static IEnumerable<Tile> Split(Tensor query, Tensor key, int window, long past)
     {
-        long length = query.size(2),
-            past = key.size(2) - length;
+        var length = query.size(2);
         var rows = TileElements(query.device_type != TorchSharp.DeviceType.CPU) / (query.size(1) * Math.Min(key.size(2), window + 512L));
         var (atOnce, step) = (Math.Max(1, rows / length), Math.Max(16, rows));
         for (long first = 0; first < query.size(0); first += atOnce)
@@ -114,7 +133,8 @@ internal static class CappedAttention
             {
                 var count = Math.Min(step, length - start);
                 var from = Math.Max(0, past + start - window + 1);
-                yield return new(first, groups, start, count, from, past + start + count - from, past, window, key.size(1));
+                var keys = Math.Min(key.size(2), past + start + count) - from;
+                yield return new(first, groups, start, count, from, keys, past, window, key.size(1));
             }
         }
     }

@@ -39,12 +39,7 @@ internal static class SlidingWindow
                 wholeLog.copy_(l);
                 continue;
             }
-            // The share of one part in the whole is exp(l - log(exp(l) + exp(l'))) = sigmoid(l - l'). In fp32 the last elements of a tensor
-            // would be rounded in another way than the others, so the bits of a group would depend on what is computed with it.
-            var (wide, wholeWide) = (l.to(ScalarType.Float64), wholeLog.to(ScalarType.Float64));
-            var share = wide.sub(wholeWide).sigmoid_().unsqueeze(3).to(o.dtype);
-            whole.add_(o.sub_(whole).mul_(share), Scalars.One);
-            wholeLog.copy_(wide.logaddexp(wholeWide));
+            AttentionJoin.Add(whole, wholeLog, o, l);
         }
         return (output.MoveToOuterDisposeScope(), logSumExp.MoveToOuterDisposeScope());
     }

@@ -54,6 +54,11 @@ internal static class RankWork
     /// <inheritdoc cref="OnRoot{T}" path="/param|/exception"/>
     internal static void OnAll(this ICommunicator communicator, string what, Action work)
     {
+        if (communicator.Size == 1)
+        {
+            work();
+            return;
+        }
         Exception? error;
         using (communicator.Phase(what, s_longest))
             error = Try(work);

@@ -3,8 +3,8 @@ using LongLora.Attention;
 using LongLora.Data;
 using LongLora.Distributed;
 using LongLora.Models;
-using LongLora.Positions;
 using LongLora.Runtime;
+using LongLora.Training;
 using static TorchSharp.torch;
 
 namespace LongLora.Evaluation;
@@ -38,9 +38,12 @@ public static class Perplexity
         IAttention? attention = null,
         IProgress<PerplexityProgress>? progress = null,
         CancellationToken cancellation = default
-    ) => Evaluate(model, tokens, context, protocol, stride, attention, SingleProcess.Instance, progress, cancellation);
+    ) => Evaluate(model, tokens, context, protocol, stride, attention, SingleProcess.Instance, 1, progress, cancellation);
 
-    /// <summary>Measures as one of several ranks, which share the windows. All get the figures that one would find, to the bit.</summary>
+    /// <summary>
+    /// Measures as one of several ranks, which share the windows. All get the figures that one would find, to the bit; if
+    /// <paramref name="parts"/> ranks share each window, which needs full attention, up to the rounding of sums in another order.
+    /// </summary>
     internal static PerplexityResult Evaluate(
         CausalLanguageModel model,
         TokenStore tokens,
@@ -49,10 +52,18 @@ public static class Perplexity
         int? stride,
         IAttention? attention,
         ICommunicator ranks,
+        int parts,
         IProgress<PerplexityProgress>? progress,
         CancellationToken cancellation
     )
     {
+        TextRanks.CheckSize(ranks.Size, parts);
+        TextRanks.CheckBlocks(model, parts);
+        if (parts > 1 && attention is not (null or FullAttention))
+            throw new ConfigurationException(
+                $"sequence-parallel is {parts}, but only full attention of a window can be divided in an evaluation. Set attention to full, "
+                    + "or set sequence-parallel to 1."
+            );
         if (context < 2)
             throw new ConfigurationException($"context is {context}, but perplexity needs at least 2 tokens.");
         var step = stride ?? (protocol == PerplexityProtocol.LongLora ? LongLoraStride : Math.Max(1, context / 4));
@@ -71,7 +82,10 @@ public static class Perplexity
                     : "There is nothing to score because no document has two tokens."
             );
 
-        var lines = Score(model, tokens, windows, CountBins(context), attention ?? new FullAttention(), ranks, Report, cancellation);
+        // The ranks of a window are neighbors, because they talk most.
+        using var texts = parts == 1 ? SingleProcess.Instance : ranks.Split(ranks.Rank / parts, ranks.Rank % parts);
+        using var losses = new WindowLosses(model, attention ?? new FullAttention(), texts);
+        var lines = Score(losses, tokens, windows, CountBins(context), ranks, texts, Report, cancellation);
         return Join(lines, windows, context, protocol);
 
         void Report(int done) => progress?.Report(new PerplexityProgress(context, done, windows.Count));
@@ -81,57 +95,46 @@ public static class Perplexity
 
     // For each window the sum of its losses, and that of each bin.
     private static double[][] Score(
-        CausalLanguageModel model,
+        WindowLosses losses,
         TokenStore tokens,
         List<(long Start, int Length, int First)> windows,
         int bins,
-        IAttention attention,
         ICommunicator ranks,
+        ICommunicator parts,
         Action<int> report,
         CancellationToken cancellation
     )
     {
         var lines = new double[windows.Count * (bins + 1)];
-        RotaryEmbedding? positions = null;
+        var groups = ranks.Size / parts.Size;
         using var firstWindow = ranks.Phase("measuring the first window", s_longestWindow);
         using var lesson = Liveness.Learn();
-        try
+        for (var round = 0; round < windows.Count; round += groups)
         {
-            for (var round = 0; round < windows.Count; round += ranks.Size)
+            if (round > 0)
+                firstWindow.Dispose();
+            if (ranks.IsAny(cancellation.IsCancellationRequested))
+                throw new OperationCanceledException(cancellation);
+            var mine = round + ranks.Rank / parts.Size;
+            if (mine < windows.Count)
             {
-                if (round > 0)
-                    firstWindow.Dispose();
-                if (ranks.IsAny(cancellation.IsCancellationRequested))
-                    throw new OperationCanceledException(cancellation);
-                var mine = round + ranks.Rank;
-                if (mine < windows.Count)
+                var (start, length, first) = windows[mine];
+                var ids = new long[length];
+                tokens.CopyTo(start, ids);
+                var ofTokens = losses.Compute(ids).AsSpan(first - 1);
+                var line = lines.AsSpan(mine * (bins + 1), bins + 1);
+                // Once for each window.
+                for (var t = 0; t < ofTokens.Length && parts.IsRoot(); t++)
                 {
-                    var (start, length, first) = windows[mine];
-                    if (positions?.Length != length)
-                    {
-                        positions?.Dispose();
-                        positions = RotaryEmbedding.Create(model.Config, length, model.Device);
-                    }
-                    var ids = new long[length];
-                    tokens.CopyTo(start, ids);
-                    var losses = TokenLosses.Compute(model, ids, new ForwardContext(attention, positions)).AsSpan(first - 1);
-                    var line = lines.AsSpan(mine * (bins + 1), bins + 1);
-                    for (var t = 0; t < losses.Length; t++)
-                    {
-                        line[0] += losses[t];
-                        line[1 + BitOperations.Log2((uint)(first + t))] += losses[t];
-                    }
+                    line[0] += ofTokens[t];
+                    line[1 + BitOperations.Log2((uint)(first + t))] += ofTokens[t];
                 }
-                report(Math.Min(round + ranks.Size, windows.Count));
             }
+            report(Math.Min(round + groups, windows.Count));
         }
-        finally
-        {
-            positions?.Dispose();
-        }
-        using var all = from_array(lines);
-        ranks.AllReduce(all, Reduction.Sum).Wait(); // each number is 0 on all ranks but one
-        return [.. all.data<double>().ToArray().Chunk(bins + 1)];
+        using var sums = from_array(lines);
+        ranks.AllReduce(sums, Reduction.Sum).Wait(); // each number is 0 on all ranks but one
+        return [.. sums.data<double>().ToArray().Chunk(bins + 1)];
     }
 
     // Adds the windows in their order.

@@ -23,6 +23,7 @@ public sealed class TextGenerator : IDisposable
     private RotaryEmbedding? _positions;
     private int _textLength;
     private readonly List<List<int>> _held = [];
+    private readonly Dictionary<int, int> _prompts = []; // tokens of the last prompt of each row
 
     /// <summary>A generator.</summary>
     /// <param name="model">The model, with its adapter merged or attached.</param>
@@ -58,6 +59,12 @@ public sealed class TextGenerator : IDisposable
 
     /// <summary>Lets one pass of all generators run at a time, and joins their steps; null where this one is alone.</summary>
     internal ComputeTurns? Turns { get; init; }
+
+    /// <summary>
+    /// Whether what the generator holds changes no bit of an answer: of a prompt that begins as the one before it only whole chunks are
+    /// taken over, which are computed in the same way whoever reads them. Default false: all that is common is taken over.
+    /// </summary>
+    internal bool TakesWholeChunks { get; init; }
 
     /// <summary>Tokens of the text that is held.</summary>
     internal int Held => _held.Count > 0 ? _held[0].Count : 0;
@@ -158,7 +165,7 @@ public sealed class TextGenerator : IDisposable
             .ToList();
         for (var row = 0; row < prompts.Count; row++)
         {
-            var cached = Reuse(row, prompts[row], options.MeasuresPrompt ? 0 : prompts[row].Count - 1);
+            var cached = Reuse(row, prompts[row], options);
             texts[row].CachedTokens = cached;
             var logits = Prefill(row, prompts[row], cached, texts[row], options, cancellation);
             if (texts[row].PromptLogProbabilities is { } measured)
@@ -255,11 +262,15 @@ public sealed class TextGenerator : IDisposable
     }
 
     // The last token is always read, for its logits.
-    private int Reuse(int row, IReadOnlyList<int> prompt, int most)
+    private int Reuse(int row, IReadOnlyList<int> prompt, GenerationOptions options)
     {
-        var common = 0;
+        var (common, most) = (0, options.MeasuresPrompt ? 0 : prompt.Count - 1);
         while (common < most && common < _held[row].Count && _held[row][common] == prompt[common])
             common++;
+        // The answer to the last prompt was read token by token.
+        if (TakesWholeChunks)
+            common = Math.Min(common, _prompts.GetValueOrDefault(row)) / options.PrefillChunk * options.PrefillChunk;
+        _prompts[row] = prompt.Count;
         if (_streaming is null)
             common = _cache!.Truncate(row, common);
         else if (!_streams[row].TryTruncate(common))

@@ -36,13 +36,37 @@ internal sealed class TextRanks(ICommunicator ranks, IAttention attention)
     {
         if (ranks == 1)
             return;
-        if (model.Blocks.Any(block => block.Recurrence is not null))
+        CheckBlocks(model, ranks);
+        if (FindProblem(attention, length, ranks) is { } problem)
+            throw new ConfigurationException(problem + ".");
+    }
+
+    /// <summary>Refuses layers whose state goes from token to token.</summary>
+    /// <param name="model">The model.</param>
+    /// <param name="ranks">P.</param>
+    /// <exception cref="ConfigurationException">There are such, and several ranks.</exception>
+    internal static void CheckBlocks(CausalLanguageModel model, int ranks)
+    {
+        if (ranks > 1 && model.Blocks.Any(block => block.Recurrence is not null))
             throw new ConfigurationException(
                 $"sequence-parallel is {ranks}, but layers of {model.Config.ModelType} have a state that goes from token to token, so they "
                     + "cannot work on parts of a text at once. Set sequence-parallel to 1."
             );
-        if (FindProblem(attention, length, ranks) is { } problem)
-            throw new ConfigurationException(problem + ".");
+    }
+
+    /// <summary>Refuses ranks that do not make whole groups.</summary>
+    /// <param name="all">Number of ranks.</param>
+    /// <param name="ranks">P, those that share a text.</param>
+    /// <exception cref="ConfigurationException">P is below 1, or does not divide the number.</exception>
+    internal static void CheckSize(int all, int ranks)
+    {
+        if (ranks < 1)
+            throw new ConfigurationException($"sequence-parallel is {ranks}; it must be at least 1.");
+        if (all % ranks != 0)
+            throw new ConfigurationException(
+                $"sequence-parallel is {ranks}, but the number of ranks is {all}, which is no multiple of it. Start "
+                    + $"{(all / ranks + 1) * ranks} ranks, with mpirun or srun, or set sequence-parallel to 1."
+            );
     }
 
     /// <summary>Why a text of some length cannot be divided among ranks, and what to do; null if it can.</summary>

@@ -15,6 +15,9 @@ internal static class RankProcess
     /// <summary>All checks of the contract; a number behind it is the most bytes in one call of MPI.</summary>
     internal const string Contract = "contract";
 
+    /// <summary>What a window takes, of a model in a folder, with a number of tokens.</summary>
+    private const string Memory = "memory";
+
     /// <summary>Starts this program as several ranks.</summary>
     internal static MpiJob Start(string launcher, int size, string work) =>
         MpiJob.Run(launcher, size, [Path.Combine(AppContext.BaseDirectory, "LongLora.Tests"), Argument, work]);
@@ -41,6 +44,8 @@ internal static class RankProcess
         {
             if (words[0] == Contract)
                 KeepContract(communicator);
+            else if (words is [Memory, var model, var tokens])
+                WindowMemory.Measure(communicator, model, int.Parse(tokens, CultureInfo.InvariantCulture));
             else
                 Suffer(communicator, words[0], words.Length > 1 ? int.Parse(words[1], CultureInfo.InvariantCulture) : -1);
             communicator.Dispose(); // not if something fails: it would wait for ranks that never come

@@ -1,3 +1,5 @@
+using System.Text.Json;
+using LongLora.Distributed;
 using LongLora.Generation;
 using LongLora.Loading;
 using LongLora.Models;
@@ -9,10 +11,15 @@ using static TorchSharp.torch;
 
 namespace LongLora.Evaluation;
 
-/// <summary>Asks a model questions about generated documents of given lengths, with full attention.</summary>
+/// <summary>
+/// Asks a model questions about generated documents of given lengths, with full attention. Several ranks share the questions, and all get
+/// the answers that one would get: those to one question do not depend on what else was asked.
+/// </summary>
 internal static class RetrievalEvaluation
 {
     private const int LargestSize = 1 << 28;
+
+    private static readonly TimeSpan s_longestQuestion = TimeSpan.FromMinutes(30);
 
     /// <summary>Measures one length.</summary>
     /// <param name="model">The model.</param>
@@ -22,11 +29,12 @@ internal static class RetrievalEvaluation
     /// <param name="trials">Number of questions; their seeds count up from <paramref name="seed"/>.</param>
     /// <param name="seed">Seed for the first document.</param>
     /// <param name="scoring">How answers are judged.</param>
-    /// <param name="progress">Receives every answer.</param>
+    /// <param name="progress">Receives every answer of this rank.</param>
     /// <param name="ends">
     /// Tokens that end answers; null for those of config and tokenizer. <see cref="LoadedModel.EndTokens"/> has all.
     /// </param>
-    /// <param name="cancellation">Checked between chunks of a document.</param>
+    /// <param name="ranks">The ranks that share the questions; null for this one alone.</param>
+    /// <param name="cancellation">Checked between chunks of a document; by several ranks between questions.</param>
     /// <exception cref="ConfigurationException">Not even the shortest document fits, or a number is out of range.</exception>
     public static RetrievalAtLength Run(
         CausalLanguageModel model,
@@ -38,6 +46,7 @@ internal static class RetrievalEvaluation
         RetrievalScoring scoring = RetrievalScoring.Generate,
         IProgress<RetrievalTrial>? progress = null,
         IReadOnlyList<int>? ends = null,
+        ICommunicator? ranks = null,
         CancellationToken cancellation = default
     )
     {
@@ -45,34 +54,32 @@ internal static class RetrievalEvaluation
             throw new ConfigurationException($"trials is {trials}, but there must be at least 1 question at each length.");
         if (seed < 0)
             throw new ConfigurationException($"seed is {seed}; it must be 0 or more.");
-        return Ask(
-            model,
-            tokenizer,
-            task,
-            MakeQuestions(task, tokenizer, length, trials, seed, cancellation),
-            length,
-            scoring,
-            progress,
-            ends,
-            cancellation
-        );
+        CheckShortest(task, tokenizer, seed, length);
+        ranks ??= SingleProcess.Instance;
+        IReadOnlyList<(int, RetrievalCase)> questions = [];
+        ranks.OnAll("making questions", () => questions = MakeQuestions(task, tokenizer, length, trials, seed, ranks, cancellation));
+        return Ask(model, tokenizer, task, questions, length, scoring, progress, ends, ranks, cancellation);
     }
 
-    /// <summary>Questions of one length, with their seeds: the same for every model with this tokenizer.</summary>
+    /// <summary>
+    /// Questions of one length, with their seeds: the same for every model with this tokenizer. Of several ranks each gets its own.
+    /// </summary>
     internal static IReadOnlyList<(int Seed, RetrievalCase Question)> MakeQuestions(
         RetrievalTask task,
         ITokenizer tokenizer,
         int length,
         int trials,
         int seed,
+        ICommunicator? ranks = null,
         CancellationToken cancellation = default
     )
     {
         var questions = new List<(int, RetrievalCase)>();
-        for (var i = 0; i < trials; i++)
+        for (var i = ranks?.Rank ?? 0; i < trials; i += ranks?.Size ?? 1)
         {
             cancellation.ThrowIfCancellationRequested();
             questions.Add((seed + i, Fit(task, tokenizer, seed + i, length)));
+            Liveness.Tick();
         }
         return questions;
     }
@@ -83,11 +90,12 @@ internal static class RetrievalEvaluation
     /// <param name="task">How answers are judged.</param>
     /// <param name="questions">The questions; results have their index as the seed.</param>
     /// <param name="scoring">How answers are judged.</param>
-    /// <param name="progress">Receives every answer.</param>
+    /// <param name="progress">Receives every answer of this rank.</param>
     /// <param name="ends">
     /// Tokens that end answers; null for those of config and tokenizer. <see cref="LoadedModel.EndTokens"/> has all.
     /// </param>
-    /// <param name="cancellation">Checked between chunks of a document.</param>
+    /// <param name="ranks">The ranks that share the questions; null for this one alone.</param>
+    /// <param name="cancellation">Checked between chunks of a document; by several ranks between questions.</param>
     /// <returns>The length is that of the longest question, with its answer.</returns>
     public static RetrievalAtLength Ask(
         CausalLanguageModel model,
@@ -97,27 +105,31 @@ internal static class RetrievalEvaluation
         RetrievalScoring scoring = RetrievalScoring.Generate,
         IProgress<RetrievalTrial>? progress = null,
         IReadOnlyList<int>? ends = null,
+        ICommunicator? ranks = null,
         CancellationToken cancellation = default
     )
     {
         if (questions.Count == 0)
             throw new ConfigurationException("There are no questions to ask.");
+        ranks ??= SingleProcess.Instance;
         var longest = questions.Max(q => tokenizer.Encode(q.Prompt, addSpecial: true).Count) + task.AnswerTokens;
         return Ask(
             model,
             tokenizer,
             task,
-            [.. questions.Select((question, i) => (i, question))],
+            [.. questions.Select((question, i) => (i, question)).Where(q => q.i % ranks.Size == ranks.Rank)],
             longest,
             scoring,
             progress,
             ends,
+            ranks,
             cancellation
         );
     }
 
     /// <summary>
-    /// Asks prepared questions. Progress is reported in the order in which they are asked; results are in their original order.
+    /// Asks prepared questions, of several ranks each its own. Progress is reported in the order in which they are asked; results are those
+    /// of all ranks, in the order of the seeds.
     /// </summary>
     internal static RetrievalAtLength Ask(
         CausalLanguageModel model,
@@ -128,59 +140,75 @@ internal static class RetrievalEvaluation
         RetrievalScoring scoring = RetrievalScoring.Generate,
         IProgress<RetrievalTrial>? progress = null,
         IReadOnlyList<int>? ends = null,
+        ICommunicator? ranks = null,
         CancellationToken cancellation = default
     )
     {
-        using var generator = new TextGenerator(model, tokenizer, length + 1, ends: ends);
+        ranks ??= SingleProcess.Instance;
+        if (scoring == RetrievalScoring.Likelihood && ranks.IsAny(questions.Any(q => q.Question.Candidates.Count == 0)))
+            throw new ConfigurationException(
+                $"Cannot score {task.Name} by likelihood because it asks for several things at once. Set scoring to generate."
+            );
+        using var generator = new TextGenerator(model, tokenizer, length + 1, ends: ends) { TakesWholeChunks = true };
         using var positions = RotaryEmbedding.Create(model.Config, length + 1, model.Device, length);
-        var done = new List<RetrievalTrial>();
+        using var firstQuestion = ranks.Phase("answering the first question", s_longestQuestion);
+        using var lesson = Liveness.Learn();
+        // Several ranks stop at the same question.
+        var inside = ranks.Size == 1 ? cancellation : default;
         // Sorted by text, so a start that a document shares with the one before it, such as filler, is not read again.
-        foreach (var (seed, question) in questions.OrderBy(q => q.Question.Prompt, StringComparer.Ordinal))
+        var sorted = questions.OrderBy(q => q.Question.Prompt, StringComparer.Ordinal).ToList();
+        var done = new List<RetrievalTrial>();
+        for (var i = 0; ranks.IsAny(i < sorted.Count); i++)
         {
-            var ids = tokenizer.Encode(question.Prompt, addSpecial: true);
-            if (scoring == RetrievalScoring.Likelihood && question.Candidates.Count == 0)
-                throw new ConfigurationException(
-                    $"Cannot score {task.Name} by likelihood because it asks for several things at once. Set scoring to generate."
-                );
-            var answered =
-                scoring == RetrievalScoring.Generate
-                    ? generator
-                        .Generate(
-                            [ids],
-                            new GenerationOptions { MaxTokens = Math.Min(task.AnswerTokens, length + 1 - ids.Count) },
-                            null,
-                            cancellation
-                        )[0]
-                        .Text
-                    : FindLikeliest(model, tokenizer, question, ids, positions, length + 1, cancellation);
-            var score =
-                scoring == RetrievalScoring.Generate ? task.Score(question, answered)
-                : answered == question.Answer ? 1
-                : 0;
-            var trial = new RetrievalTrial(seed, question.Depth, ids.Count, score == 1, answered) { Score = score };
-            done.Add(trial);
-            progress?.Report(trial);
+            if (ranks.IsAny(cancellation.IsCancellationRequested))
+                throw new OperationCanceledException(cancellation);
+            if (i > 0)
+                firstQuestion.Dispose();
+            if (i >= sorted.Count)
+                continue;
+            done.Add(Ask(model, tokenizer, task, sorted[i], length, scoring, generator, positions, inside));
+            progress?.Report(done[^1]);
         }
-        return new(length, [.. done.OrderBy(trial => trial.Seed)]);
+        return new(length, [.. Gather(ranks, done).OrderBy(trial => trial.Seed)]);
     }
+
+    private static RetrievalTrial Ask(
+        CausalLanguageModel model,
+        ITokenizer tokenizer,
+        RetrievalTask task,
+        (int Seed, RetrievalCase Question) asked,
+        int length,
+        RetrievalScoring scoring,
+        TextGenerator generator,
+        RotaryEmbedding positions,
+        CancellationToken cancellation
+    )
+    {
+        var (seed, question) = asked;
+        var ids = tokenizer.Encode(question.Prompt, addSpecial: true);
+        var options = new GenerationOptions { MaxTokens = Math.Min(task.AnswerTokens, length + 1 - ids.Count) };
+        var answered =
+            scoring == RetrievalScoring.Generate
+                ? generator.Generate([ids], options, null, cancellation)[0].Text
+                : FindLikeliest(model, tokenizer, question, ids, positions, length + 1, cancellation);
+        var score =
+            scoring == RetrievalScoring.Generate ? task.Score(question, answered)
+            : answered == question.Answer ? 1
+            : 0;
+        return new(seed, question.Depth, ids.Count, score == 1, answered) { Score = score };
+    }
+
+    // What all ranks have found.
+    private static IEnumerable<RetrievalTrial> Gather(ICommunicator ranks, List<RetrievalTrial> mine) =>
+        ranks.Size == 1
+            ? mine
+            : ranks.GatherTexts(JsonSerializer.Serialize(mine)).SelectMany(text => JsonSerializer.Deserialize<List<RetrievalTrial>>(text)!);
 
     /// <summary>The longest document whose prompt and answer fit into a length.</summary>
     internal static RetrievalCase Fit(RetrievalTask task, ITokenizer tokenizer, int seed, int length)
     {
-        int CountTokens(int size)
-        {
-            var made = task.Make(seed, size);
-            var answer = Math.Max(task.ReservesAnswer ? task.AnswerTokens : 0, tokenizer.Encode(made.Answer).Count + 1);
-            return tokenizer.Encode(made.Prompt, addSpecial: true).Count + answer;
-        }
-
-        bool Fits(int size) => CountTokens(size) <= length;
-
-        if (!Fits(task.SmallestSize))
-            throw new ConfigurationException(
-                $"A length of {length} tokens is too short for {task.Name}: its shortest question with the answer takes "
-                    + $"{CountTokens(task.SmallestSize)}."
-            );
+        CheckShortest(task, tokenizer, seed, length);
+        bool Fits(int size) => CountTokens(task, tokenizer, seed, size) <= length;
         // Tokens grow with the size, but not strictly. The search finds a size that fits next to one that does not.
         int low = task.SmallestSize,
             high = low;
@@ -195,6 +223,21 @@ internal static class RetrievalEvaluation
                 high = middle;
         }
         return task.Make(seed, low);
+    }
+
+    private static void CheckShortest(RetrievalTask task, ITokenizer tokenizer, int seed, int length)
+    {
+        if (CountTokens(task, tokenizer, seed, task.SmallestSize) is var shortest && shortest > length)
+            throw new ConfigurationException(
+                $"A length of {length} tokens is too short for {task.Name}: its shortest question with the answer takes {shortest}."
+            );
+    }
+
+    private static int CountTokens(RetrievalTask task, ITokenizer tokenizer, int seed, int size)
+    {
+        var made = task.Make(seed, size);
+        var answer = Math.Max(task.ReservesAnswer ? task.AnswerTokens : 0, tokenizer.Encode(made.Answer).Count + 1);
+        return tokenizer.Encode(made.Prompt, addSpecial: true).Count + answer;
     }
 
     // The prompt is read once, and each candidate continues from there.

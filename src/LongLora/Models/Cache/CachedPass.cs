@@ -173,6 +173,7 @@ internal static class CachedPass
             hidden.add_(mlp, Scalars.One);
             if (block.Tail is { } tail)
                 hidden.copy_(tail.Forward(hidden, 0, side));
+            Liveness.Tick();
         }
         return model.FinalNorm.Forward(hidden).MoveToOuterDisposeScope();
     }
@@ -219,8 +220,8 @@ internal static class CachedPass
             value.narrow(2, past, fresh),
             causal: true
         );
-        var share = (beforeSum - presentSum).sigmoid().unsqueeze(3); // [1, H, l, 1]
-        return present.add((before - present) * share, Scalars.One).MoveToOuterDisposeScope();
+        AttentionJoin.Add(present, presentSum, before, beforeSum);
+        return present.MoveToOuterDisposeScope();
     }
 
     // A single token sees everything, so the query heads of a key-value head can be treated as tokens. This needs no repeated keys.
