@@ -86,7 +86,13 @@ public static class FineTune
             planned?.Report(plan);
         if (options.Run.CheckMemory)
             plan.RequireFit(ranks.LocalSize);
-        using var loaded = LoadedModel.Open(source, MakeLoadOptions(source, options));
+        using var loaded = LoadedModel.Open(
+            source,
+            MakeLoadOptions(source, options) with
+            {
+                DividedAmong = options.Machine.Shard == Sharding.Model && ranks.Size > 1 ? ranks : null,
+            }
+        );
         var model = loaded.Network;
         if (options.Method.Tuning == TuningMethod.Full && model.IsQuantized)
             throw new ConfigurationException(

@@ -237,6 +237,48 @@ public class PlanTests : CliRun
         Assert.Equal(trained / 4.0 * (2 * 8 + 4) * 3 / 4, divided.RootElement.GetProperty("gradient_bytes").GetDouble(), 1.0);
     }
 
+    // By hand: a block has 4 matrices of 4096² and 3 of 4096 x 11008; of 32 blocks two at each end of a pass are not gathered again.
+    [Theory]
+    [InlineData("none", 2.0)]
+    [InlineData("nf4", 0.5 + 1.0 / 64 + 4.0 / (64 * 256))]
+    public void Plan_of_a_divided_model_tells_its_memory_and_bytes(string quantization, double bytesAWeight)
+    {
+        Assert.Contains(
+            "Of the divided matrices each rank gets",
+            Succeed(
+                "plan",
+                "--model",
+                "llama-2-7b",
+                "--context",
+                "8192",
+                "--device",
+                "cuda",
+                "--memory",
+                "80",
+                "--ranks",
+                "8",
+                "--shard",
+                "model",
+                "--quantization",
+                quantization,
+                "--link",
+                "400",
+                "--json",
+                At("plan.json")
+            ),
+            StringComparison.Ordinal
+        );
+        using var json = JsonDocument.Parse(File.ReadAllText(At("plan.json")));
+        const double block = 4 * 4096.0 * 4096 + 3 * 4096.0 * 11008,
+            others = 2 * 32000.0 * 4096 + 65 * 4096.0;
+        var weights = json.RootElement.GetProperty("parts").GetProperty("weights").GetInt64();
+        Assert.Equal((32.0 / 8 + 2) * block * bytesAWeight + 2 * others, weights, 100.0);
+        var sent = 60 * block * bytesAWeight * 7 / 8;
+        Assert.Equal(sent, json.RootElement.GetProperty("matrix_bytes").GetDouble(), 100.0);
+        Assert.Equal(sent * 8 / 400e9, json.RootElement.GetProperty("matrix_seconds").GetDouble(), 1e-6);
+        Assert.Equal("model", json.RootElement.GetProperty("shard").GetString());
+    }
+
     [Fact]
     public void Plan_of_a_job_without_a_network_asks_for_it() =>
         Assert.Contains("Give the rate of the network with --link", PlanOfMany(), StringComparison.Ordinal);

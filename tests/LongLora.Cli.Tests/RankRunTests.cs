@@ -10,11 +10,11 @@ public class RankRunTests : CliRun
 {
     private static string[] Program => ["dotnet", Path.Combine(AppContext.BaseDirectory, "LongLora.Cli.dll")];
 
-    private string[] Arguments(string output, int steps = 3, int accumulation = 6) =>
+    private string[] Arguments(string output, int steps = 3, int accumulation = 6, string? model = null) =>
         [
             "train",
             "--model",
-            WriteOnce(),
+            model ?? WriteOnce(),
             "--data",
             At("train.bin"),
             "--context",
@@ -70,6 +70,23 @@ public class RankRunTests : CliRun
         Assert.Equal(Enumerable.Range(0, size), ranks.RootElement.EnumerateArray().Select(r => r.GetProperty("rank").GetInt32()));
         Assert.False(File.Exists(At("one", "ranks.json")));
         Assert.False(File.Exists(At("many", "run.lock")));
+    }
+
+    // 4 ranks leave two without a micro-batch in the last round.
+    [Theory]
+    [InlineData("mpirun.openmpi", 2)]
+    [InlineData("mpirun.openmpi", 4, "--quantization", "nf4", "--blocks-per-segment", "2")]
+    [InlineData("mpirun.mpich", 3, "--adapter-kind", "dora")]
+    [InlineData("mpirun.mpich", 6, "--quantization", "int8")]
+    public void Train_ranks_that_divide_the_model_write_the_bytes_of_one(string launcher, int size, params string[] more)
+    {
+        MpiJob.Require(launcher);
+        WriteTokens("train.bin", 20_000);
+        string[] Of(string output) => [.. Arguments(output, model: Stories), .. more];
+        Succeed(Of("one"));
+        var job = Start(launcher, size, [.. Of("many"), "--shard", "model"]);
+        Assert.True(job.Code == ExitCode.Done, job.ToString());
+        Assert.Equal(Adapter("one"), Adapter("many"));
     }
 
     [Theory]

@@ -182,6 +182,8 @@ internal static class PlanCommand
                 border_seconds = job.BorderSeconds,
                 ulysses_bytes = plan.Division?.UlyssesBytes,
                 ring_bytes = plan.Division?.RingBytes,
+                matrix_bytes = job.MatrixBytes,
+                matrix_seconds = job.MatrixSeconds,
                 gradient_bytes = job.GradientBytes,
                 gradient_seconds = job.GradientSeconds,
             }

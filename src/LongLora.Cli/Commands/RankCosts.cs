@@ -48,6 +48,11 @@ internal sealed class RankCosts
 
     internal double? GradientSeconds => GetSeconds(GradientBytes);
 
+    /// <summary>Bytes of frozen matrices that a rank gets from the others in a pass over a text.</summary>
+    internal double MatrixBytes => (double)_plan.GatheredBytes * (Ranks - 1) / Ranks;
+
+    internal double? MatrixSeconds => GetSeconds(MatrixBytes);
+
     /// <summary>Both directions one after the other, once for each pass over a text.</summary>
     internal double? BorderSeconds => GetSeconds(_plan.Division?.Border.Total ?? 0);
 
@@ -112,6 +117,11 @@ internal sealed class RankCosts
                     + $"; ring attention {FormatBytes(part.RingBytes)}{AtLink(GetSeconds(part.RingBytes))}."
             );
         }
+        if (MatrixBytes > 0)
+            context.Output.WriteLine(
+                $"Of the divided matrices each rank gets {FormatBytes(MatrixBytes)} from the others in a forward and backward pass, "
+                    + $"whatever the length of the text{AtLink(MatrixSeconds)}."
+            );
         context.Output.WriteLine(
             $"The sum of the gradients{(Shard == Sharding.None ? "" : " and the weights of other ranks")} sends "
                 + $"{FormatBytes(GradientBytes)} from each rank in an optimizer step{AtLink(GradientSeconds)}."
@@ -124,7 +134,7 @@ internal sealed class RankCosts
 
     private void ShowShare(CliContext context, double computing)
     {
-        var sending = GradientSeconds!.Value + BorderSeconds!.Value * Rounds;
+        var sending = GradientSeconds!.Value + (BorderSeconds!.Value + MatrixSeconds!.Value) * Rounds;
         context.Output.WriteLine(
             $"If nothing is sent while a rank computes, an optimizer step takes {PlanCommand.TimeText(computing + sending)}, of which "
                 + $"{sending / (computing + sending) * 100:N1} % is sending."

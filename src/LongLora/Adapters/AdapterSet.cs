@@ -73,7 +73,11 @@ public sealed class AdapterSet : IDisposable
         {
             using var generator = new Generator((ulong)seed, CPU);
             foreach (var layer in Targets(model, options.TargetModules))
+            {
+                // PiSSA and DoRA begin with the matrix. All ranks come to the same layers.
+                using var lent = options.Kind == AdapterKind.Lora ? null : model.Divided?.Lend(layer.Projection);
                 adapters.Add(layer.Name, NewAdapter(layer, options, generator, seed + adapters.Count, model.Device));
+            }
         }
         return new AdapterSet(model, options, new() { Pairs = adapters, ModelWeights = TrainedModelWeights(model, options) });
     }

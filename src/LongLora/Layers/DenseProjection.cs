@@ -14,6 +14,9 @@ internal sealed class DenseProjection(Weight weight, Weight? bias = null) : IPro
     /// <summary>b [O], or null.</summary>
     public Weight? Bias { get; } = bias;
 
+    /// <inheritdoc/>
+    public IReadOnlyList<StoredTensor> Stored => [Weight.Stored];
+
     // W in the type of products, for as long as it does not change.
     private Tensor? _prepared;
 

@@ -8,6 +8,9 @@ internal interface IProjection
     /// <summary>b [O], or null.</summary>
     Weight? Bias { get; }
 
+    /// <summary>The tensors that hold the matrix, in the type in which they are stored; none if it stays in a mapped file.</summary>
+    IReadOnlyList<StoredTensor> Stored { get; }
+
     /// <summary>x Wᵀ + b for rows x [N, I], or some of its columns; differentiable in x.</summary>
     /// <param name="rows">x [N, I].</param>
     /// <param name="outputs">Which outputs to compute; null for all.</param>

@@ -6,18 +6,25 @@ namespace LongLora.Layers;
 /// </summary>
 /// <param name="source">Where the weights come from.</param>
 /// <param name="projections">Makes those matrices of the decoder blocks that are not dense; null if all are dense.</param>
-internal sealed class LayerBuilder(WeightSource source, IProjectionSource? projections = null) : IDisposable
+/// <param name="divided">Gets the matrices of the decoder blocks, each as soon as it is made; null if they stay whole.</param>
+internal sealed class LayerBuilder(WeightSource source, IProjectionSource? projections = null, DividedMatrices? divided = null)
+    : IDisposable
 {
     private readonly List<Weight> _weights = [];
     private readonly List<LinearLayer> _linears = [];
     private readonly List<INormLayer> _norms = [];
     private readonly List<ExpertStack> _stacks = [];
+    private readonly List<List<LinearLayer>> _blocks = [];
+    private int? _block;
 
     /// <summary>All weights, in the order in which they were made.</summary>
     public IReadOnlyList<Weight> Weights => _weights;
 
     /// <summary>All linear layers, without a tied head.</summary>
     public IReadOnlyList<LinearLayer> Linears => _linears;
+
+    /// <summary>Those of each decoder block.</summary>
+    public IReadOnlyList<IReadOnlyList<LinearLayer>> BlockLinears => _blocks;
 
     /// <summary>All norms.</summary>
     public IReadOnlyList<INormLayer> Norms => _norms;
@@ -26,6 +33,25 @@ internal sealed class LayerBuilder(WeightSource source, IProjectionSource? proje
     /// The matrices of experts that a checkpoint holds in one tensor; each expert's layer is among <see cref="Linears"/>.
     /// </summary>
     public IReadOnlyList<ExpertStack> Stacks => _stacks;
+
+    /// <summary>The matrices that ranks divide; null if all are whole.</summary>
+    public DividedMatrices? Divided => divided;
+
+    /// <summary>Makes the decoder blocks, one after the other.</summary>
+    /// <param name="count">Number of blocks.</param>
+    /// <param name="make">Makes the block of an index with layers of this builder.</param>
+    public TBlock[] AddBlocks<TBlock>(int count, Func<int, TBlock> make)
+    {
+        var blocks = new TBlock[count];
+        for (var i = 0; i < count; i++)
+        {
+            _block = i;
+            _blocks.Add([]);
+            blocks[i] = make(i);
+        }
+        _block = null;
+        return blocks;
+    }
 
     /// <summary>Adds a linear layer: <c>name.weight</c> [outputs, inputs] and, with <paramref name="bias"/>, <c>name.bias</c>.</summary>
     public LinearLayer AddLinear(string name, long inputs, long outputs, bool bias = false) =>
@@ -113,7 +139,8 @@ internal sealed class LayerBuilder(WeightSource source, IProjectionSource? proje
         [
             .. forms.Select((form, e) => new LinearLayer(stack.GetLayerName(e), stack.Inputs, stack.Outputs, form) { Share = share }),
         ];
-        _linears.AddRange(stack.Layers);
+        foreach (var layer in stack.Layers)
+            Add(layer);
         _stacks.Add(stack);
         return stack.Layers;
     }
@@ -129,6 +156,7 @@ internal sealed class LayerBuilder(WeightSource source, IProjectionSource? proje
             (layer.Projection as IDisposable)?.Dispose();
         foreach (var weight in _weights)
             weight.Dispose();
+        divided?.Dispose();
     }
 
     private INormLayer AddNorm(INormLayer norm)
@@ -144,8 +172,18 @@ internal sealed class LayerBuilder(WeightSource source, IProjectionSource? proje
         var projection = forms?.Make(source, name, outputs, inputs, Bias)
             ?? new DenseProjection(Add(name + ".weight", WeightRole.Matrix, outputs, inputs), Bias());
         var layer = new LinearLayer(name, inputs, outputs, projection);
-        _linears.Add(layer);
+        Add(layer);
         return layer;
+    }
+
+    // Ranks that divide the matrices never hold more than one of them whole.
+    private void Add(LinearLayer layer)
+    {
+        _linears.Add(layer);
+        if (_block is not { } block)
+            return;
+        _blocks[block].Add(layer);
+        divided?.Add(block, layer.Projection);
     }
 
     private Weight Add(string name, WeightRole role, params long[] shape)

@@ -13,17 +13,20 @@ public sealed class Weight(string name, Tensor value) : IDisposable
     /// <summary>Its Hugging Face state-dict name, such as <c>model.norm.weight</c>.</summary>
     public string Name { get; } = name;
 
+    /// <summary>The tensor, or what stands for it while ranks divide it.</summary>
+    internal StoredTensor Stored { get; } = new(name, value);
+
     /// <summary>Its dimensions, outermost first.</summary>
-    public IReadOnlyList<long> Shape { get; private set; } = value.shape;
+    public IReadOnlyList<long> Shape => Stored.Shape;
 
     /// <summary>The tensor. Owned by the weight: do not dispose it.</summary>
-    public Tensor Value { get; private set; } = value.DetachFromDisposeScope();
+    public Tensor Value => Stored.Value;
 
     /// <summary>Whether it is a number of the architecture that a checkpoint holds beside the weights, and that nobody trains.</summary>
     public bool IsConstant { get; init; }
 
     /// <summary>Whether it collects gradients.</summary>
-    public bool IsTrained => Value.requires_grad;
+    public bool IsTrained => !Stored.IsDivided && Value.requires_grad;
 
     /// <summary>Number of elements.</summary>
     public long ElementCount => Shape.Aggregate(1L, (product, size) => product * size);
@@ -36,16 +39,11 @@ public sealed class Weight(string name, Tensor value) : IDisposable
                 $"Cannot replace {Name} of shape [{string.Join(", ", Shape)}] with a tensor of shape "
                     + $"[{string.Join(", ", replacement.shape)}]."
             );
-        Value.Dispose();
-        Value = replacement.DetachFromDisposeScope();
+        Stored.Replace(replacement);
     }
 
     /// <summary>Replaces a table of the vocabulary with one that has more rows.</summary>
-    internal void ReplaceRows(Tensor replacement)
-    {
-        Shape = replacement.shape;
-        Replace(replacement);
-    }
+    internal void ReplaceRows(Tensor replacement) => Stored.Replace(replacement);
 
     /// <summary>
     /// The tensor that gradients are added to. It is made on first use, unless training has set a view of its own buffer. The caller
@@ -61,5 +59,5 @@ public sealed class Weight(string name, Tensor value) : IDisposable
     }
 
     /// <inheritdoc/>
-    public void Dispose() => Value.Dispose();
+    public void Dispose() => Stored.Dispose();
 }

@@ -1,5 +1,6 @@
 using LongLora.Checkpoints;
 using LongLora.Configs;
+using LongLora.Distributed;
 using LongLora.Models;
 using LongLora.Quantization;
 using LongLora.Runtime;
@@ -30,13 +31,13 @@ internal sealed class FolderSource(string path, string? name = null) : ModelSour
     private protected override ChatTemplate? ReadTemplate() => ChatTemplate.ReadOfModel(path);
 
     // Opens the weights again for each network, which closes them when it is disposed.
-    internal override CausalLanguageModel Build(ModelConfig config, Device device, QuantizationKind quantization)
+    internal override CausalLanguageModel Build(ModelConfig config, Device device, QuantizationKind quantization, ICommunicator? among)
     {
         var weights = CheckpointDirectory.Open(path);
         try
         {
             Checksums.Verify(path, IsOfWeights);
-            return ModelLoader.Load(config, weights, device, quantization);
+            return ModelLoader.Load(config, weights, device, quantization, among);
         }
         catch
         {

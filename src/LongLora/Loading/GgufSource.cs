@@ -1,5 +1,6 @@
 using LongLora.Checkpoints;
 using LongLora.Configs;
+using LongLora.Distributed;
 using LongLora.Models;
 using LongLora.Quantization;
 using LongLora.Tokenization;
@@ -32,12 +33,12 @@ internal sealed class GgufSource(string path, string? name = null) : ModelSource
         _file.ChatTemplate is { } template ? ChatTemplate.Parse(template, path) : null;
 
     // Opens the file again for each network, which closes it when it is disposed.
-    internal override CausalLanguageModel Build(ModelConfig config, Device device, QuantizationKind quantization)
+    internal override CausalLanguageModel Build(ModelConfig config, Device device, QuantizationKind quantization, ICommunicator? among)
     {
         var weights = GgufModel.Open(path);
         try
         {
-            return ModelLoader.Load(config, weights.Weights, device, quantization);
+            return ModelLoader.Load(config, weights.Weights, device, quantization, among);
         }
         catch
         {

@@ -1,4 +1,5 @@
 using LongLora.Adapters;
+using LongLora.Distributed;
 using LongLora.Quantization;
 using LongLora.Runtime;
 using LongLora.Tokenization;
@@ -47,4 +48,7 @@ public sealed record LoadOptions
     /// supports it, or else fp32. Default null.
     /// </summary>
     public ComputePrecision? Compute { get; init; }
+
+    /// <summary>Ranks that divide the matrices in the decoder blocks; null to have them whole. Default null.</summary>
+    internal ICommunicator? DividedAmong { get; init; }
 }

@@ -35,7 +35,12 @@ public sealed class LoadedModel : IDisposable
         if (options.Adapter is { } saved)
             Checksums.Verify(saved);
         var template = options.Template is { } choice ? source.FindTemplate(choice) : null;
-        var network = source.Build(DecideConfig(source.Config, options), Devices.Parse(options.Device), options.Quantization);
+        var network = source.Build(
+            DecideConfig(source.Config, options),
+            Devices.Parse(options.Device),
+            options.Quantization,
+            options.DividedAmong
+        );
         AdapterSet? adapter = null;
         try
         {

@@ -1,5 +1,6 @@
 using LongLora.Checkpoints;
 using LongLora.Configs;
+using LongLora.Distributed;
 using LongLora.Models;
 using LongLora.Quantization;
 using LongLora.Runtime;
@@ -120,7 +121,13 @@ public abstract class ModelSource
     /// <param name="config"><see cref="Config"/>, or the same with other positions.</param>
     /// <param name="device">Where it lives.</param>
     /// <param name="quantization">Form of the matrices in the decoder blocks.</param>
-    internal abstract CausalLanguageModel Build(ModelConfig config, Device device, QuantizationKind quantization);
+    /// <param name="among">Ranks that divide these matrices; null to have them whole.</param>
+    internal abstract CausalLanguageModel Build(
+        ModelConfig config,
+        Device device,
+        QuantizationKind quantization,
+        ICommunicator? among = null
+    );
 
     /// <summary>The files in a folder that decide how text becomes tokens.</summary>
     private protected static IReadOnlyList<string> ListTextFiles(string folder) =>

@@ -1,4 +1,5 @@
 using LongLora.Configs;
+using LongLora.Distributed;
 using LongLora.Models;
 using LongLora.Quantization;
 using LongLora.Tokenization;
@@ -23,6 +24,6 @@ internal sealed class NewSource(ModelConfig config, long seed, ScalarType type, 
 
     private protected override ChatTemplate? ReadTemplate() => tokenizer is null ? null : ChatTemplate.ReadOfModel(tokenizer);
 
-    internal override CausalLanguageModel Build(ModelConfig changed, Device device, QuantizationKind quantization) =>
-        ModelLoader.Create(changed, seed, device, quantization, type);
+    internal override CausalLanguageModel Build(ModelConfig changed, Device device, QuantizationKind quantization, ICommunicator? among) =>
+        ModelLoader.Create(changed, seed, device, quantization, type, among);
 }

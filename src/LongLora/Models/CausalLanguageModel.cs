@@ -67,11 +67,17 @@ public sealed class CausalLanguageModel : IDisposable
     /// <summary>All linear layers, without a tied head.</summary>
     internal IReadOnlyList<LinearLayer> Linears => _layers.Linears;
 
+    /// <summary>The linear layers of each decoder block.</summary>
+    internal IReadOnlyList<IReadOnlyList<LinearLayer>> BlockLinears => _layers.BlockLinears;
+
     /// <summary>Whether matrices of its decoder blocks are quantized and therefore frozen.</summary>
     public bool IsQuantized => Linears.Any(l => l.Projection is QuantizedProjection);
 
     /// <summary>The matrices of experts that a checkpoint holds in one tensor.</summary>
     internal IReadOnlyList<ExpertStack> Stacks => _layers.Stacks;
+
+    /// <summary>The matrices of which each rank of a job has a part; null if this process has all of them.</summary>
+    internal DividedMatrices? Divided => _layers.Divided;
 
     /// <summary>All norms.</summary>
     internal IReadOnlyList<INormLayer> Norms => _layers.Norms;

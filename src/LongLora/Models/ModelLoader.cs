@@ -1,5 +1,6 @@
 using LongLora.Checkpoints;
 using LongLora.Configs;
+using LongLora.Distributed;
 using LongLora.Layers;
 using LongLora.Quantization;
 using LongLora.Runtime;
@@ -26,12 +27,14 @@ internal static class ModelLoader
     /// Format of the decoder blocks' matrices. They are quantized one at a time, so the model in full precision never exists. A quantized
     /// checkpoint is used as it is.
     /// </param>
+    /// <param name="among">Ranks that divide the decoder blocks' matrices, all of which call it; null to have them whole.</param>
     /// <exception cref="CheckpointException">A tensor is missing, unexpected, of the wrong shape, or not finite.</exception>
     public static CausalLanguageModel Load(
         ModelConfig config,
         ITensorSource source,
         Device? device = null,
-        QuantizationKind quantization = QuantizationKind.None
+        QuantizationKind quantization = QuantizationKind.None,
+        ICommunicator? among = null
     )
     {
         LibTorch.EnsureLoaded();
@@ -45,7 +48,8 @@ internal static class ModelLoader
             new CheckpointWeights(source, device, IsIgnored),
             device,
             source,
-            new ProjectionQuantizer(quantization, device, FindMainType(source))
+            new ProjectionQuantizer(quantization, device, FindMainType(source)),
+            among
         );
     }
 
@@ -90,12 +94,14 @@ internal static class ModelLoader
     /// <param name="device">Where the model lives; null for the CPU.</param>
     /// <param name="quantization">Format of the decoder blocks' matrices.</param>
     /// <param name="type">Type of the weights.</param>
+    /// <param name="among">As for <see cref="Load"/>.</param>
     public static CausalLanguageModel Create(
         ModelConfig config,
         long seed,
         Device? device = null,
         QuantizationKind quantization = QuantizationKind.None,
-        ScalarType type = ScalarType.Float32
+        ScalarType type = ScalarType.Float32,
+        ICommunicator? among = null
     )
     {
         LibTorch.EnsureLoaded();
@@ -105,7 +111,8 @@ internal static class ModelLoader
             new RandomWeights(config.InitializerRange, seed, device, type),
             device,
             null,
-            new ProjectionQuantizer(quantization, device)
+            new ProjectionQuantizer(quantization, device),
+            among
         );
     }
 
@@ -156,10 +163,11 @@ internal static class ModelLoader
         WeightSource source,
         Device device,
         IDisposable? files,
-        IProjectionSource? projections
+        IProjectionSource? projections,
+        ICommunicator? among = null
     )
     {
-        var layers = new LayerBuilder(source, projections);
+        var layers = new LayerBuilder(source, projections, among is null ? null : new DividedMatrices(among));
         try
         {
             var parts = FindFamily(config).Build(config, layers);

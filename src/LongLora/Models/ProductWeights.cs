@@ -23,6 +23,11 @@ internal static class ProductWeights
         foreach (var weight in ListMatrices(model).Where(w => !w.IsTrained && IsWiderOrOther(w)).Distinct().ToList())
         {
             using var scope = NewDisposeScope();
+            if (weight.Stored.IsDivided)
+            {
+                model.Divided!.Convert(weight.Stored, ScalarType.BFloat16);
+                continue;
+            }
             weight.Replace(HostMemory.AllocateApart(() => weight.Value.to(ScalarType.BFloat16)));
         }
     }
@@ -47,7 +52,7 @@ internal static class ProductWeights
         return new Prepared(projections);
     }
 
-    private static bool IsWiderOrOther(Weight weight) => weight.Value.dtype is ScalarType.Float32 or ScalarType.Float16;
+    private static bool IsWiderOrOther(Weight weight) => weight.Stored.Type is ScalarType.Float32 or ScalarType.Float16;
 
     private static IEnumerable<Weight> ListMatrices(CausalLanguageModel model)
     {

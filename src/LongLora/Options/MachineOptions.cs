@@ -79,6 +79,16 @@ public sealed record MachineOptions
                 + "trained; set tuning to lora-plus or lora, or quantization to none"
         );
         problems.Require(BlocksPerSegment >= 1, $"blocks-per-segment is {BlocksPerSegment}; it must be at least 1");
+        problems.Require(
+            Shard != Sharding.Model || method.Tuning != TuningMethod.Full,
+            "shard is model, but tuning is full: only frozen matrices can be divided among ranks, and full tuning trains them all; set "
+                + "shard to optimizer, or tuning to lora-plus or lora"
+        );
+        problems.Require(
+            Shard != Sharding.Model || Quantization != QuantizationKind.Keep,
+            "shard is model, but quantization is keep: the blocks of a GGUF file stay in the mapped file, which the ranks of a machine "
+                + "share; set shard to optimizer, or quantization to nf4 or int8"
+        );
         problems.Require(SequenceParallel >= 1, $"sequence-parallel is {SequenceParallel}; it must be at least 1");
     }
 

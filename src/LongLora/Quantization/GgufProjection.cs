@@ -22,6 +22,9 @@ internal sealed unsafe class GgufProjection : QuantizedProjection
     /// <summary>The type of the blocks.</summary>
     public GgufType StoredType => _matrix.Info.Type;
 
+    /// <summary>None: the blocks belong to the file.</summary>
+    public override IReadOnlyList<StoredTensor> Stored => [];
+
     /// <inheritdoc/>
     public override long ByteCount => _matrix.ByteCount;
 

@@ -17,12 +17,12 @@ internal sealed class Int8Projection : QuantizedProjection
         FormatSuffix = ".weight_format";
     private const int Largest = 127;
 
-    private readonly Tensor _codes,
+    private readonly StoredTensor _codes,
         _magnitudes;
 
     internal Int8Projection(Tensor codes, Tensor magnitudes, ScalarType originalType, Weight? bias)
         : base(codes.size(0), codes.size(1), codes.device, originalType, bias) =>
-        (_codes, _magnitudes) = (codes.DetachFromDisposeScope(), magnitudes.DetachFromDisposeScope());
+        (_codes, _magnitudes) = (new("The codes of an int8 matrix", codes), new("The scales of an int8 matrix", magnitudes));
 
     /// <summary>Quantizes a matrix, some rows at a time.</summary>
     /// <param name="weight">W [O, I] of any floating-point type. It is neither kept nor disposed.</param>
@@ -57,7 +57,10 @@ internal sealed class Int8Projection : QuantizedProjection
     public override QuantizationKind Kind => QuantizationKind.Int8;
 
     /// <inheritdoc/>
-    public override long ByteCount => _codes.numel() + sizeof(float) * _magnitudes.numel();
+    public override IReadOnlyList<StoredTensor> Stored => [_codes, _magnitudes];
+
+    /// <inheritdoc/>
+    public override long ByteCount => OutputSize * InputSize + sizeof(float) * OutputSize;
 
     internal static Int8Projection Read(
         CheckpointWeights files,
@@ -89,12 +92,12 @@ internal sealed class Int8Projection : QuantizedProjection
     private protected override Tensor Dequantize((long Start, long Count) rows, (long Start, long Count) columns)
     {
         using var scope = NewDisposeScope();
-        var scales = _magnitudes.narrow(0, rows.Start, rows.Count).div(Scalars.Of(Largest)).unsqueeze(1);
+        var scales = _magnitudes.Value.narrow(0, rows.Start, rows.Count).div(Scalars.Of(Largest)).unsqueeze(1);
         if (Device.type == DeviceType.CPU)
         {
             var result = empty([rows.Count, columns.Count], ScalarType.Float32);
             Int8Kernel.Dequantize(
-                NativeTensor.GetPointer(_codes),
+                NativeTensor.GetPointer(_codes.Value),
                 NativeTensor.GetPointer(scales),
                 InputSize,
                 rows,
@@ -104,7 +107,7 @@ internal sealed class Int8Projection : QuantizedProjection
             return result.MoveToOuterDisposeScope();
         }
         return _codes
-            .narrow(0, rows.Start, rows.Count)
+            .Value.narrow(0, rows.Start, rows.Count)
             .narrow(1, columns.Start, columns.Count)
             .to(ScalarType.Float32)
             .contiguous()
@@ -116,16 +119,16 @@ internal sealed class Int8Projection : QuantizedProjection
     {
         if (Device.type != DeviceType.CPU)
             return null;
-        nint codes = NativeTensor.GetPointer(_codes),
-            magnitudes = NativeTensor.GetPointer(_magnitudes);
+        nint codes = NativeTensor.GetPointer(_codes.Value),
+            magnitudes = NativeTensor.GetPointer(_magnitudes.Value);
         return (row, target) =>
             Int8Kernel.DequantizeRow((sbyte*)codes + row * InputSize, ((float*)magnitudes)[row] / Largest, InputSize, target);
     }
 
     internal override IEnumerable<TensorToWrite> ToStoredTensors(string name)
     {
-        yield return TensorToWrite.Of(name + ".weight", _codes);
-        yield return TensorToWrite.Of(name + ScaleSuffix, _magnitudes);
+        yield return TensorToWrite.Of(name + ".weight", _codes.Value);
+        yield return TensorToWrite.Of(name + ScaleSuffix, _magnitudes.Value);
         yield return new(name + FormatSuffix, ScalarType.Byte, [], () => zeros([], ScalarType.Byte));
     }
 

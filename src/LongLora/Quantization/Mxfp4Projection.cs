@@ -24,22 +24,26 @@ internal sealed unsafe class Mxfp4Projection : QuantizedProjection
     // E2M1: one sign bit, two exponent bits, one mantissa bit.
     private static readonly float[] s_values = [0, 0.5f, 1, 1.5f, 2, 3, 4, 6, -0f, -0.5f, -1, -1.5f, -2, -3, -4, -6];
 
-    private readonly Tensor _blocks,
+    // Those of all experts.
+    private readonly StoredTensor _blocks,
         _scales;
+    private readonly int _expert;
 
     // Kept on the device. The first lookup makes them.
     private Tensor? _pairTable,
         _scaleTable;
 
-    private Mxfp4Projection(Tensor blocks, Tensor scales, long outputs, long inputs, ScalarType originalType)
-        : base(outputs, inputs, blocks.device, originalType, null) =>
-        (_blocks, _scales) = (blocks.DetachFromDisposeScope(), scales.DetachFromDisposeScope());
+    private Mxfp4Projection(StoredTensor blocks, StoredTensor scales, int expert, long outputs, long inputs, ScalarType originalType)
+        : base(outputs, inputs, blocks.Value.device, originalType, null) => (_blocks, _scales, _expert) = (blocks, scales, expert);
 
     /// <inheritdoc/>
     public override QuantizationKind Kind => QuantizationKind.Mxfp4;
 
+    /// <summary>Those of all experts.</summary>
+    public override IReadOnlyList<StoredTensor> Stored => [_blocks, _scales];
+
     /// <inheritdoc/>
-    public override long ByteCount => _blocks.numel() + _scales.numel();
+    public override long ByteCount => (_blocks.ByteCount + _scales.ByteCount) / _blocks.Shape[0];
 
     /// <summary>The matrices of all experts of a stack.</summary>
     /// <param name="files">The checkpoint: <c>name_blocks</c> U8 [E, O, I / 32, 16], <c>name_scales</c> U8 [E, O, I / 32].</param>
@@ -67,23 +71,18 @@ internal sealed unsafe class Mxfp4Projection : QuantizedProjection
     }
 
     /// <summary>The matrices of all experts of a stack.</summary>
-    /// <param name="all">U8 [E, O, I / 32, 16] and U8 [E, O, I / 32].</param>
+    /// <param name="all">U8 [E, O, I / 32, 16] and U8 [E, O, I / 32]; they belong to the matrices from now on.</param>
     /// <param name="stack">The tensor that contains them.</param>
     /// <param name="originalType">The type of a merged model.</param>
     internal static IReadOnlyList<Mxfp4Projection> Split((Tensor Blocks, Tensor Scales) all, ExpertStack stack, ScalarType originalType)
     {
-        using var scope = NewDisposeScope();
+        StoredTensor blocks = new($"The blocks of {stack.Name}", all.Blocks),
+            scales = new($"The scales of {stack.Name}", all.Scales);
         return
         [
             .. Enumerable
-                .Range(0, (int)all.Blocks.size(0))
-                .Select(e => new Mxfp4Projection(
-                    all.Blocks.select(0, e),
-                    all.Scales.select(0, e),
-                    stack.Outputs,
-                    stack.Inputs,
-                    originalType
-                )),
+                .Range(0, (int)blocks.Shape[0])
+                .Select(e => new Mxfp4Projection(blocks, scales, e, stack.Outputs, stack.Inputs, originalType)),
         ];
     }
 
@@ -122,9 +121,10 @@ internal sealed unsafe class Mxfp4Projection : QuantizedProjection
 
     private BlockReader OpenBlocks()
     {
-        byte* bytes = (byte*)NativeTensor.GetPointer(_blocks),
-            scales = (byte*)NativeTensor.GetPointer(_scales);
         var perRow = InputSize / BlockSize;
+        var own = _expert * OutputSize * perRow;
+        byte* bytes = (byte*)NativeTensor.GetPointer(_blocks.Value) + own * BlockBytes,
+            scales = (byte*)NativeTensor.GetPointer(_scales.Value) + own;
         return (row, firstBlock, blocks, target) =>
         {
             fixed (float* values = s_values)
@@ -149,7 +149,8 @@ internal sealed unsafe class Mxfp4Projection : QuantizedProjection
     internal Tensor WidenByLookup((long Start, long Count) rows, long firstBlock, long blocks)
     {
         using var scope = NewDisposeScope();
-        Tensor Part(Tensor all) => all.narrow(0, rows.Start, rows.Count).narrow(1, firstBlock, blocks).reshape(-1).to(ScalarType.Int32);
+        Tensor Part(StoredTensor all) =>
+            all.Value.select(0, _expert).narrow(0, rows.Start, rows.Count).narrow(1, firstBlock, blocks).reshape(-1).to(ScalarType.Int32);
         var values = (_pairTable ??= MakePairTable()).index_select(0, Part(_blocks)).view(-1, BlockSize); // [bytes, 2] -> [blocks, 32]
         var scales = (_scaleTable ??= MakeScaleTable()).index_select(0, Part(_scales)).unsqueeze(1);
         return values.mul_(scales).view(rows.Count, blocks * BlockSize).MoveToOuterDisposeScope();

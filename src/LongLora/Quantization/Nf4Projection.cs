@@ -17,7 +17,10 @@ namespace LongLora.Quantization;
 /// </remarks>
 internal sealed unsafe class Nf4Projection : QuantizedProjection
 {
-    private readonly Nf4Tensors _tensors;
+    private readonly StoredTensor _codes,
+        _scales;
+    private readonly StoredTensor? _nestedScales;
+    private readonly float _offset;
     private readonly float[] _values,
         _scaleValues;
     private readonly int _blockSize,
@@ -42,9 +45,9 @@ internal sealed unsafe class Nf4Projection : QuantizedProjection
     {
         (_values, _scaleValues) = (values ?? Nf4Codebook.Values, scaleValues ?? Nf4Codebook.ScaleValues);
         (_blockSize, _nestedBlockSize) = (blockSize, nestedBlockSize);
-        foreach (var tensor in new[] { tensors.Codes, tensors.Scales, tensors.NestedScales })
-            tensor?.DetachFromDisposeScope();
-        _tensors = tensors;
+        (_codes, _scales) = (new("The codes of an NF4 matrix", tensors.Codes), new("The scales of an NF4 matrix", tensors.Scales));
+        _nestedScales = tensors.NestedScales is { } nested ? new("The nested scales of an NF4 matrix", nested) : null;
+        _offset = tensors.Offset;
     }
 
     /// <summary>Quantizes a matrix.</summary>
@@ -70,8 +73,10 @@ internal sealed unsafe class Nf4Projection : QuantizedProjection
     public override QuantizationKind Kind => QuantizationKind.Nf4;
 
     /// <inheritdoc/>
-    public override long ByteCount =>
-        new[] { _tensors.Codes, _tensors.Scales, _tensors.NestedScales }.Sum(t => t is null ? 0 : t.numel() * t.element_size());
+    public override IReadOnlyList<StoredTensor> Stored => _nestedScales is null ? [_codes, _scales] : [_codes, _scales, _nestedScales];
+
+    /// <inheritdoc/>
+    public override long ByteCount => Stored.Sum(t => t.ByteCount);
 
     internal static void RequireMatrix(Tensor weight)
     {
@@ -100,14 +105,14 @@ internal sealed unsafe class Nf4Projection : QuantizedProjection
 
     private Nf4Memory OpenMemory()
     {
-        static nint Data(Tensor? tensor) => tensor is null ? 0 : NativeTensor.GetPointer(tensor);
-        var plain = _tensors.NestedScales is null;
+        static nint Data(StoredTensor? tensor) => tensor is null ? 0 : NativeTensor.GetPointer(tensor.Value);
+        var plain = _nestedScales is null;
         return new(
-            Data(_tensors.Codes),
-            plain ? 0 : Data(_tensors.Scales),
-            plain ? Data(_tensors.Scales) : 0,
-            Data(_tensors.NestedScales),
-            _tensors.Offset,
+            Data(_codes),
+            plain ? 0 : Data(_scales),
+            plain ? Data(_scales) : 0,
+            Data(_nestedScales),
+            _offset,
             BitOperations.Log2((uint)_blockSize),
             BitOperations.Log2((uint)_nestedBlockSize)
         );
@@ -121,7 +126,7 @@ internal sealed unsafe class Nf4Projection : QuantizedProjection
             end = begin + rows.Count * InputSize;
         long firstBlock = begin / _blockSize,
             blocks = (end + _blockSize - 1) / _blockSize - firstBlock;
-        var bytes = _tensors.Codes.view(-1);
+        var bytes = _codes.Value.view(-1);
         long firstByte = firstBlock * _blockSize / 2,
             byteCount = Math.Min(blocks * _blockSize / 2, bytes.numel() - firstByte);
 
@@ -142,8 +147,8 @@ internal sealed unsafe class Nf4Projection : QuantizedProjection
 
     private Tensor ComputeScales(long first, long count)
     {
-        if (_tensors.NestedScales is not { } nested)
-            return _tensors.Scales.narrow(0, first, count);
+        if (_nestedScales?.Value is not { } nested)
+            return _scales.Value.narrow(0, first, count);
         long firstGroup = first / _nestedBlockSize,
             groups = (first + count + _nestedBlockSize - 1) / _nestedBlockSize - firstGroup;
         var factors = nested
@@ -153,9 +158,9 @@ internal sealed unsafe class Nf4Projection : QuantizedProjection
             .reshape(-1)
             .narrow(0, first - firstGroup * _nestedBlockSize, count);
         return (_scaleTable ??= tensor(_scaleValues, device: Device).DetachFromDisposeScope())
-            .index_select(0, _tensors.Scales.narrow(0, first, count).to(ScalarType.Int32))
+            .index_select(0, _scales.Value.narrow(0, first, count).to(ScalarType.Int32))
             .mul_(factors)
-            .add_(Scalars.Of(_tensors.Offset), Scalars.One);
+            .add_(Scalars.Of(_offset), Scalars.One);
     }
 
     // A byte holds two weights.
@@ -170,26 +175,26 @@ internal sealed unsafe class Nf4Projection : QuantizedProjection
     internal override IEnumerable<TensorToWrite> ToStoredTensors(string name)
     {
         var weight = name + ".weight";
-        yield return TensorToWrite.Of(weight, _tensors.Codes);
-        yield return TensorToWrite.Of(weight + Nf4Format.Scales, _tensors.Scales);
+        yield return TensorToWrite.Of(weight, _codes.Value);
+        yield return TensorToWrite.Of(weight + Nf4Format.Scales, _scales.Value);
         yield return Nf4Format.MakeTable(weight + Nf4Format.Values, _values);
-        if (_tensors.NestedScales is { } nested)
+        if (_nestedScales?.Value is { } nested)
         {
             yield return TensorToWrite.Of(weight + Nf4Format.NestedScales, nested);
             yield return Nf4Format.MakeTable(weight + Nf4Format.NestedValues, _scaleValues);
         }
         yield return Nf4Format.MakeState(
             weight + Nf4Format.StateSuffix,
-            new(_blockSize, OriginalType, OutputSize, InputSize, _tensors.NestedScales is null ? null : _nestedBlockSize, _tensors.Offset)
+            new(_blockSize, OriginalType, OutputSize, InputSize, _nestedScales is null ? null : _nestedBlockSize, _offset)
         );
     }
 
     /// <inheritdoc/>
     public override void Dispose()
     {
-        _tensors.Codes.Dispose();
-        _tensors.Scales.Dispose();
-        _tensors.NestedScales?.Dispose();
+        _codes.Dispose();
+        _scales.Dispose();
+        _nestedScales?.Dispose();
         _pairTable?.Dispose();
         _scaleTable?.Dispose();
     }

@@ -50,11 +50,7 @@ internal sealed class ProjectionQuantizer(QuantizationKind kind, Device device, 
                 && stack.IsTransposed
                 && files.TakePacked(stack.Name, stack.GetShape(experts)) is { } packed
             )
-            {
-                using (packed.Blocks)
-                using (packed.Scales)
-                    return Mxfp4Projection.Split(packed, stack, storedType);
-            }
+                return Mxfp4Projection.Split(packed, stack, storedType);
             // Of a model that was quantized here: the experts one by one.
             if (files.Find(stack.GetLayerName(0) + ".weight") is not null)
                 return

@@ -41,6 +41,9 @@ internal abstract unsafe class QuantizedProjection : IProjection, IDisposable
     /// <summary>b [O], not quantized; or null.</summary>
     public Weight? Bias { get; }
 
+    /// <inheritdoc/>
+    public abstract IReadOnlyList<StoredTensor> Stored { get; }
+
     /// <summary>Bytes of the matrix with its scales.</summary>
     public abstract long ByteCount { get; }
 

@@ -47,6 +47,11 @@ public sealed record TrainingPlan(
     /// <summary>How each text is divided among ranks, and what these send each other; null if one rank has it all.</summary>
     internal TextDivision? Division { get; init; }
 
+    /// <summary>
+    /// Bytes of the matrices that the ranks gather in a pass over a text, a rank's own part included; 0 if each rank has all of them.
+    /// </summary>
+    internal long GatheredBytes { get; init; }
+
     /// <summary>Whether the run computes on CUDA.</summary>
     public bool OnCuda { get; init; }
 
@@ -240,6 +245,7 @@ public sealed record TrainingPlan(
             BlocksPerSegment = machine.BlocksPerSegment,
             SequenceParallel = machine.SequenceParallel,
             OptimizerRanks = machine.Shard == Sharding.None ? 1 : ranks,
+            ModelRanks = machine.Shard == Sharding.Model ? ranks : 1,
             Quantization = machine.Quantization,
             StoredType = stored,
             Cuda = device == DeviceType.CUDA,
@@ -280,7 +286,12 @@ public sealed record TrainingPlan(
         }
 
         var (bytes, offload) = At(context);
-        var needsWeights = cuda || memory.Quantization != QuantizationKind.None || memory.IsWidened || StepMemory.IsHeldInBf16(memory);
+        var needsWeights =
+            cuda
+            || memory.ModelRanks > 1
+            || memory.Quantization != QuantizationKind.None
+            || memory.IsWidened
+            || StepMemory.IsHeldInBf16(memory);
         var largest = available is { } most
             ? FindLargest(length =>
             {
@@ -294,6 +305,7 @@ public sealed record TrainingPlan(
         return new(config, bytes, available, largest, offload, Flops(method.MakeAttention(context)), Flops(new FullAttention()))
         {
             IsMapped = !needsWeights,
+            GatheredBytes = StepMemory.CountGathered(model, memory),
             OnCuda = cuda,
             ComputeType = memory.ComputeType,
             Division = machine.SequenceParallel == 1 ? null : TextDivision.Make(config, method.MakeAttention(context), context, memory),

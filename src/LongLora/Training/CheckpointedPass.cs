@@ -44,6 +44,7 @@ public sealed class CheckpointedPass(
             throw new ShapeException($"{ids.numel()} ids need as many targets, but there are {targets.numel()}.");
         using var scope = NewDisposeScope();
         using var noGradient = no_grad();
+        model.Divided?.Begin(ListVisits(model.Blocks.Count, blocksPerSegment));
         using var prepared = ProductWeights.PrepareTrained(model);
         // Asked only once, because libtorch keeps a GPU's memory after a step, so less would seem free.
         _free ??= MemoryMeter.GetAvailableBytes(model.Device.type, model.Device.index) - MemoryMeter.GetCurrentBytes(model.Device);
@@ -66,6 +67,26 @@ public sealed class CheckpointedPass(
         return loss.MoveToOuterDisposeScope();
     }
 
+    /// <summary>
+    /// Takes part in a pass of other ranks without a text of its own, if ranks divide the model's matrices and so need each other.
+    /// </summary>
+    internal void Accompany() => model.Divided?.Accompany(ListVisits(model.Blocks.Count, blocksPerSegment));
+
+    /// <summary>The blocks in the order in which a pass comes to them.</summary>
+    /// <param name="blocks">Number of blocks.</param>
+    /// <param name="blocksPerSegment">Blocks between two kept inputs.</param>
+    internal static IReadOnlyList<int> ListVisits(int blocks, int blocksPerSegment)
+    {
+        var visits = Enumerable.Range(0, blocks).ToList();
+        foreach (var span in visits.Chunk(blocksPerSegment).Reverse().ToList())
+        {
+            if (blocksPerSegment > 1)
+                visits.AddRange(span);
+            visits.AddRange(span.Reverse());
+        }
+        return visits;
+    }
+
     private void ForwardSpan(Tensor hidden, int first, ForwardContext context, ActivationStore kept)
     {
         using var scope = NewDisposeScope();
@@ -78,6 +99,7 @@ public sealed class CheckpointedPass(
         for (var i = first; i < Math.Min(first + blocksPerSegment, model.Blocks.Count); i++)
         {
             using var inner = NewDisposeScope();
+            model.Divided?.Enter(i);
             BlockPass.Forward(model.Blocks[i], hidden, context, _workspace);
         }
     }
@@ -103,6 +125,7 @@ public sealed class CheckpointedPass(
     private void ForwardBlock(Tensor hidden, int block, ForwardContext context, ActivationStore kept)
     {
         using var scope = NewDisposeScope();
+        model.Divided?.Enter(block);
         kept.PushCopy(hidden);
         var (output, logSumExp) = BlockPass.Forward(model.Blocks[block], hidden, context, _workspace);
         kept.Push(output);
@@ -114,6 +137,7 @@ public sealed class CheckpointedPass(
     private void BackwardBlock(Tensor gradient, int block, ForwardContext context, ActivationStore kept)
     {
         using var scope = NewDisposeScope();
+        model.Divided?.Enter(block);
         var keepsTwo = model.Blocks[block].Recurrence is not null || context.Attention.KeepsLogSumExp(model.Device);
         var logSumExp = keepsTwo ? kept.Pop() : null;
         var output = kept.Pop();

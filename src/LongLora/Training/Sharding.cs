@@ -8,4 +8,9 @@ public enum Sharding
 
     /// <summary>The optimizer's moments and the sums of gradients: up to 16 bytes of the 24 that a trained weight takes.</summary>
     Optimizer,
+
+    /// <summary>
+    /// The same, and the frozen matrices of the decoder blocks, which the ranks gather block by block in every pass. Not for full tuning.
+    /// </summary>
+    Model,
 }

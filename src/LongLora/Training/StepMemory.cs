@@ -14,7 +14,10 @@ namespace LongLora.Training;
 /// <see cref="CheckpointedPass"/> keep in memory.
 /// </summary>
 /// <param name="Runtime">.NET, libtorch, code, small objects; measured once (docs/results/plan.md).</param>
-/// <param name="Weights">All weights as stored, or quantized. On the CPU they are pages of the mapped files.</param>
+/// <param name="Weights">
+/// All weights as stored, or quantized. On the CPU they are pages of the mapped files. Where ranks divide the blocks' matrices: a rank's
+/// part of these, two whole blocks, and the other weights.
+/// </param>
 /// <param name="Trained">fp32 values of what is trained.</param>
 /// <param name="Gradients">fp32.</param>
 /// <param name="Optimizer">AdamW's two moments, fp32, and the exact sum of gradients, int64, or a rank's part of them.</param>
@@ -145,20 +148,44 @@ public sealed record StepMemory(
         var inBlocks = model.Linears.Where(l => l != model.Head).Sum(l => l.InputSize * l.OutputSize);
         if (options is { Quantization: QuantizationKind.Keep, KeptBytes: { } kept })
             return (kept.Matrices + kept.Others, trained * 4);
-        var perWeight = options.Quantization switch
-        {
-            QuantizationKind.Nf4 => Nf4Bytes,
-            QuantizationKind.Int8 => 1.0,
-            _ => options.StoredType.ElementSize(),
-        };
+        var perWeight = GetBytesPerWeight(options);
         // Beside the pages of the file, which were read once.
-        if (IsHeldInBf16(options))
-            perWeight += 2;
+        if (IsHeldInBf16(options) && options.ModelRanks == 1)
+            perWeight += options.StoredType.ElementSize();
         var others = model.Weights.Sum(w => w.ElementCount) - inBlocks;
         var headIsTrained = tuning.TrainEverything || (tuning.TrainEmbeddings && model.Config.TiedEmbeddings);
         if (options is { ComputeType: ScalarType.BFloat16, Cuda: false } && options.StoredType != ScalarType.BFloat16 && !headIsTrained)
             frozen += 2 * model.Head.InputSize * model.Head.OutputSize;
+        if (options.ModelRanks > 1)
+        {
+            var blocks = model.BlockLinears.Select(CountElements).ToList();
+            inBlocks += (blocks.Sum() + options.ModelRanks - 1) / options.ModelRanks + 2 * blocks.Max() - blocks.Sum();
+        }
         return ((long)(inBlocks * perWeight) + frozen + others * options.StoredType.ElementSize(), trained * 4);
+    }
+
+    private static long CountElements(IEnumerable<Layers.LinearLayer> layers) => layers.Sum(l => l.InputSize * l.OutputSize);
+
+    // Of a frozen matrix, where it is held and sent.
+    private static double GetBytesPerWeight(StepMemoryOptions options) =>
+        options.Quantization switch
+        {
+            QuantizationKind.Nf4 => Nf4Bytes,
+            QuantizationKind.Int8 => 1.0,
+            _ => IsHeldInBf16(options) ? 2 : options.StoredType.ElementSize(),
+        };
+
+    /// <summary>
+    /// Bytes of the blocks that ranks gather in a forward and backward pass over a text, this rank's own part included; 0 if each has them
+    /// all.
+    /// </summary>
+    internal static long CountGathered(CausalLanguageModel model, StepMemoryOptions options)
+    {
+        if (options.ModelRanks == 1)
+            return 0;
+        var blocks = model.BlockLinears.Select(CountElements).ToList();
+        var gathered = Layers.GatherSlots.ListMissing(CheckpointedPass.ListVisits(blocks.Count, options.BlocksPerSegment));
+        return (long)(gathered.Sum(block => blocks[block]) * GetBytesPerWeight(options));
     }
 
     /// <summary>Whether the matrices are held in bf16 besides the type in which they are stored (<see cref="ProductWeights"/>).</summary>

@@ -21,6 +21,9 @@ internal sealed record StepMemoryOptions
     /// <summary>Ranks among which the optimizer's state is divided; what is counted is the largest part. Default 1.</summary>
     public int OptimizerRanks { get; init; } = 1;
 
+    /// <summary>Ranks among which the blocks' frozen matrices are divided; what is counted is the largest part. Default 1.</summary>
+    public int ModelRanks { get; init; } = 1;
+
     /// <summary>As given to <see cref="CheckpointedPass"/>. Default 1.</summary>
     public int BlocksPerSegment { get; init; } = 1;
 

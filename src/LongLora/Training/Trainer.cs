@@ -196,7 +196,9 @@ public sealed class Trainer : IDisposable
                 return null;
             }
             var mine = round < prepared.Count ? prepared[round] : null;
-            if (mine is not null)
+            if (mine is null)
+                _pass.Accompany();
+            else
                 sums[(round * Ranks.DataCount + Ranks.DataRank) * Ranks.Parts + Ranks.Part] = AddGradients(mine, 1.0 / targets);
             if (!_sum.Value.EndRound(mine is not null, ExactSum.Limit(sums.Length - 1)))
                 sums[^1]++;
@@ -245,7 +247,10 @@ public sealed class Trainer : IDisposable
         using var scope = NewDisposeScope();
         var part = Texts?.Divide(batch, _model.Device);
         if (part?.Tokens.Length == 0)
+        {
+            _pass.Accompany();
             return 0;
+        }
         var (ids, targets) = (batch.MakeIds(_model.Device, part?.Tokens), batch.MakeTargets(_model.Device, part?.Tokens));
         using var positions = batch.ChoosePositions(_positions, _model.Device, part?.Tokens);
         var context = part?.MakeContext(positions) ?? new ForwardContext(_attention, positions, batch.DocumentLengths);

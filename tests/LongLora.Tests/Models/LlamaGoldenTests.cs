@@ -1,6 +1,7 @@
 using LongLora.Adapters;
 using LongLora.Attention;
 using LongLora.Configs;
+using LongLora.Distributed;
 using LongLora.Layers;
 using LongLora.Models;
 using LongLora.Positions;
@@ -33,8 +34,8 @@ public class LlamaGoldenTests
             BosTokenId = 1,
         };
 
-    internal static CausalLanguageModel LoadTiny() =>
-        ModelLoader.Load(TinyConfig, GoldenTensors.Read(SharedMaterial.Golden("llama_tiny", "model.safetensors")));
+    internal static CausalLanguageModel LoadTiny(ICommunicator? among = null) =>
+        ModelLoader.Load(TinyConfig, GoldenTensors.Read(SharedMaterial.Golden("llama_tiny", "model.safetensors")), among: among);
 
     private static IAttention Attention(string name) => name == "full" ? new FullAttention() : new ShiftedSparseAttention(16);
 

@@ -30,6 +30,8 @@ public class CountedStepTests
     {
         public Weight? Bias => inner.Bias;
 
+        public IReadOnlyList<StoredTensor> Stored => inner.Stored;
+
         private bool IsTrained => inner is DenseProjection { Weight.IsTrained: true };
 
         public Tensor Forward(Tensor rows, FeatureSlice? outputs = null)

@@ -2,6 +2,7 @@ using LongLora.Adapters;
 using LongLora.Attention;
 using LongLora.Data;
 using LongLora.Distributed;
+using LongLora.Models;
 using LongLora.Runtime;
 using LongLora.Tests.Distributed;
 using LongLora.Tests.Models;
@@ -31,13 +32,17 @@ public class RankTests
         bool isExact = true,
         double weight = 0,
         Func<int, CancellationToken>? cancel = null,
-        bool isDivided = false
+        Sharding shard = Sharding.None,
+        int? layers = null
     )
     {
-        using var model = LlamaGoldenTests.LoadTiny();
+        var among = shard == Sharding.Model ? communicator : null;
+        using var model = layers is { } count
+            ? ModelLoader.Create(LlamaGoldenTests.TinyConfig with { LayerCount = count }, 1, among: among)
+            : LlamaGoldenTests.LoadTiny(among);
         using var set = AdapterSet.Attach(model, new AdapterOptions(), 3);
         using var parameters = new ParameterBuffer(set.Weights);
-        var shards = isDivided ? new OptimizerShards(communicator, parameters.Count) : null;
+        var shards = shard == Sharding.None ? null : new OptimizerShards(communicator, parameters.Count);
         using var optimizer = new AdamW(parameters, new AdamWOptions(Beta1: 0, Epsilon: 1e-2, MaxGradNorm: 0.5), shards);
         using var tokens = TokenStore.Build(new Examples(), null);
         var sampler = new BatchSampler(tokens, 24, 1, 5);
@@ -83,21 +88,25 @@ public class RankTests
     }
 
     [Theory]
-    [InlineData(2, false)]
-    [InlineData(3, false)]
-    [InlineData(4, false)] // does not divide the micro-batches
-    [InlineData(6, false)]
-    [InlineData(1, true)]
-    [InlineData(2, true)]
-    [InlineData(3, true)]
-    [InlineData(4, true)]
-    [InlineData(6, true)]
-    public void Run_any_number_of_ranks_gives_the_bits_of_one_process(int ranks, bool isDivided)
+    [InlineData(2, Sharding.None)]
+    [InlineData(3, Sharding.None)]
+    [InlineData(4, Sharding.None)] // does not divide the micro-batches
+    [InlineData(6, Sharding.None)]
+    [InlineData(1, Sharding.Optimizer)]
+    [InlineData(2, Sharding.Optimizer)]
+    [InlineData(3, Sharding.Optimizer)]
+    [InlineData(4, Sharding.Optimizer)]
+    [InlineData(6, Sharding.Optimizer)]
+    [InlineData(1, Sharding.Model)]
+    [InlineData(3, Sharding.Model)]
+    [InlineData(4, Sharding.Model)]
+    [InlineData(6, Sharding.Model)]
+    public void Run_any_number_of_ranks_gives_the_bits_of_one_process(int ranks, Sharding shard)
     {
         var one = Train(SingleProcess.Instance);
         Assert.Null(one.Error);
         Assert.Contains(one.Log, s => s.GradientNorm > 0.5); // some gradients are scaled
-        foreach (var rank in ThreadCommunicator.Run(ranks, c => Train(c, isDivided: isDivided)))
+        foreach (var rank in ThreadCommunicator.Run(ranks, c => Train(c, shard: shard)))
         {
             Assert.Null(rank.Error);
             Assert.Equal(one.Log.Select(s => s.Loss), rank.Log.Select(s => s.Loss));
@@ -111,15 +120,16 @@ public class RankTests
 
     // Operations that are carried out only when they are waited for: a wait that is missing somewhere would be seen.
     [Theory]
-    [InlineData(2, false)]
-    [InlineData(3, true)]
-    public void Run_over_queues_of_operations_gives_the_bits_of_one_process(int ranks, bool isDivided)
+    [InlineData(2, Sharding.None)]
+    [InlineData(3, Sharding.Optimizer)]
+    [InlineData(4, Sharding.Model)]
+    public void Run_over_queues_of_operations_gives_the_bits_of_one_process(int ranks, Sharding shard)
     {
-        var one = Train(SingleProcess.Instance);
+        var one = Train(SingleProcess.Instance, layers: 5);
         var many = ThreadCommunicator.Run(ranks, host =>
         {
             using var communicator = StandInNccl.Open(host);
-            return Train(communicator, isDivided: isDivided);
+            return Train(communicator, shard: shard, layers: 5);
         });
         foreach (var rank in many)
         {
@@ -131,12 +141,13 @@ public class RankTests
     }
 
     [Theory]
-    [InlineData(false)]
-    [InlineData(true)]
-    public void Run_sums_in_fp32_are_near_the_exact_ones(bool isDivided)
+    [InlineData(Sharding.None)]
+    [InlineData(Sharding.Optimizer)]
+    [InlineData(Sharding.Model)]
+    public void Run_sums_in_fp32_are_near_the_exact_ones(Sharding shard)
     {
         var exact = Train(SingleProcess.Instance);
-        foreach (var rank in ThreadCommunicator.Run(2, c => Train(c, isExact: false, isDivided: isDivided)))
+        foreach (var rank in ThreadCommunicator.Run(2, c => Train(c, isExact: false, shard: shard)))
         {
             Assert.Equal(exact.Log.Select(s => s.Loss), rank.Log.Select(s => s.Loss), Within(1e-5));
             Assert.Equal(exact.Log.Select(s => s.GradientNorm), rank.Log.Select(s => s.GradientNorm), Within(1e-4));
@@ -145,13 +156,14 @@ public class RankTests
     }
 
     [Theory]
-    [InlineData(false)]
-    [InlineData(true)]
-    public void Run_a_canceled_rank_stops_all_of_them_after_the_same_step(bool isDivided)
+    [InlineData(Sharding.None)]
+    [InlineData(Sharding.Optimizer)]
+    [InlineData(Sharding.Model)]
+    public void Run_a_canceled_rank_stops_all_of_them_after_the_same_step(Sharding shard)
     {
         using var source = new CancellationTokenSource();
         source.Cancel();
-        var ranks = ThreadCommunicator.Run(3, c => Train(c, cancel: rank => rank == 2 ? source.Token : default, isDivided: isDivided));
+        var ranks = ThreadCommunicator.Run(3, c => Train(c, cancel: rank => rank == 2 ? source.Token : default, shard: shard));
         foreach (var rank in ranks)
         {
             Assert.IsAssignableFrom<OperationCanceledException>(rank.Error);
@@ -161,11 +173,12 @@ public class RankTests
     }
 
     [Theory]
-    [InlineData(false)]
-    [InlineData(true)]
-    public void Run_a_rank_that_diverges_stops_all_of_them_with_one_reason(bool isDivided)
+    [InlineData(Sharding.None)]
+    [InlineData(Sharding.Optimizer)]
+    [InlineData(Sharding.Model)]
+    public void Run_a_rank_that_diverges_stops_all_of_them_with_one_reason(Sharding shard)
     {
-        var ranks = ThreadCommunicator.Run(2, c => Train(c, weight: double.NaN, isDivided: isDivided));
+        var ranks = ThreadCommunicator.Run(2, c => Train(c, weight: double.NaN, shard: shard));
         foreach (var rank in ranks)
         {
             var error = Assert.IsType<DataException>(rank.Error);

@@ -18,9 +18,7 @@ internal static class GptNeoX
     private static ModelParts Build(ModelConfig config, LayerBuilder layers)
     {
         var embedding = layers.AddEmbedding("gpt_neox.embed_in", config.VocabularySize, config.HiddenSize);
-        var blocks = new DecoderBlock[config.LayerCount];
-        for (var i = 0; i < blocks.Length; i++)
-            blocks[i] = new Block(config, layers, $"gpt_neox.layers.{i}");
+        var blocks = layers.AddBlocks(config.LayerCount, i => new Block(config, layers, $"gpt_neox.layers.{i}"));
         var norm = layers.AddLayerNorm("gpt_neox.final_layer_norm", config.HiddenSize, config.NormEpsilon);
         return new(embedding, blocks, norm, layers.AddHead("embed_out", embedding, config.TiedEmbeddings));
     }

@@ -29,9 +29,7 @@ internal static class Llama
     )
     {
         var embedding = layers.AddEmbedding("model.embed_tokens", config.VocabularySize, config.HiddenSize, config.EmbeddingFactor);
-        var blocks = new DecoderBlock[config.LayerCount];
-        for (var i = 0; i < blocks.Length; i++)
-            blocks[i] = block(config, layers, i);
+        var blocks = layers.AddBlocks(config.LayerCount, i => block(config, layers, i));
         var final = norm(layers, "model.norm", config.HiddenSize, config.NormEpsilon);
         return new(embedding, blocks, final, layers.AddHead("lm_head", embedding, config.TiedEmbeddings));
     }
