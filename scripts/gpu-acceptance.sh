@@ -144,6 +144,9 @@ peer() {
             "$interpreter" "$here/../benchmarks/peer/peer.py" --data "$work/peer" --context "$context" --attention "$kind" --steps 3 \
                 --device "$device" --kernel sdpa --type bf16 --checkpointing || return 1
         done
+        echo "transformers and PEFT, full, bf16, $context tokens:"
+        "$interpreter" "$here/../benchmarks/peer/peft_step.py" --data "$work/peer" --context "$context" --steps 3 --device "$device" --type bf16 ||
+            [[ $? == 3 ]] || return 1
     done
 }
 

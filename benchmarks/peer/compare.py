@@ -12,6 +12,10 @@ def load(folder, name):
         return json.load(file)
 
 
+def has_peft(folder, context):
+    return os.path.exists(os.path.join(folder, f"peer.{context}.peft.json"))
+
+
 def gib(value):
     return f"{value / 2 ** 30:.2f}"
 
@@ -51,12 +55,17 @@ def main():
     for context in contexts:
         compare(folder, context, "S² (peer: published roll)", "s2-roll", ours[context]["s2"])
         compare(folder, context, "full", "full", ours[context]["full"])
+        if has_peft(folder, context):
+            compare(folder, context, "full (peer: PEFT)", "peft", ours[context]["full"])
+            compare(folder, context, "S² (peer: PEFT with full attention)", "peft", ours[context]["s2"])
     print("\nLosses: before the first step, and the largest difference over all steps that both took.\n")
     row("context", "attention", "ours", "peer", "difference", "all steps")
     row("---:", "---", "---:", "---:", "---:", "---:")
     worst = 0
     for context in contexts:
         worst = max(worst, losses(folder, context, "full", "full", ours[context]["full"]))
+        if has_peft(folder, context):
+            worst = max(worst, losses(folder, context, "full, PEFT", "peft", ours[context]["full"]))
         worst = max(worst, losses(folder, context, "S², no wrap", "s2-mask", ours[context]["s2"]))
         losses(folder, context, "S², published roll: its first half group sees the end of the text", "s2-roll", ours[context]["s2"])
     agree = worst <= TOLERANCE

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# One training step of ours and of an eager PyTorch model with LongLoRA's published attention, in one run:
+# One training step of ours, of an eager PyTorch model with LongLoRA's published attention, and of PEFT where it is installed, in one run:
 #   benchmarks/peer/run.sh 4096 8192
 # Same shape, weights, tokens, trainables and optimizer; one process a measurement, one after the other.
 #   THREADS=2 STEPS=3        threads of both; timed steps after an untimed one
@@ -30,5 +30,12 @@ for context in "$@"; do
     peer "$context" s2-roll "$steps"
     peer "$context" s2-mask 1 # for its losses: the published roll looks into the future
     peer "$context" full "$steps"
+    # As most people would take it, where transformers and PEFT are there.
+    code=0
+    "$python" "$here/peft_step.py" --data "$folder" --context "$context" --steps "$steps" --threads "$threads" > "$folder/peer.$context.peft.json" || code=$?
+    if ((code != 0)); then
+        rm -f "$folder/peer.$context.peft.json"
+        ((code == 3)) || exit "$code"
+    fi
 done
 "$python" "$here/compare.py" "$folder" "$@"

@@ -79,7 +79,7 @@ public static class FineTune
             options.Model.Context,
             options.Method,
             options.Machine,
-            options.Optimizer.BatchSize,
+            options.Optimizer,
             ranks: ranks.Size,
             localRanks: ranks.LocalSize
         );

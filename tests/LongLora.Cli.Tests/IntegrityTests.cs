@@ -353,6 +353,17 @@ public partial class IntegrityTests(FinishedRun finished) : CliRun, IClassFixtur
         Assert.Empty(Directory.GetFiles(At("run"), RunLock.FileName + "*"));
     }
 
+    // Found by scripts/reliability/kill-train.sh: killed between writing a lock and giving it its name.
+    [Fact]
+    public void What_a_killed_process_left_beside_a_lock_is_removed()
+    {
+        Copy("run");
+        foreach (var name in (string[])[RunLock.FileName, RunLock.FileName + ".old"])
+            File.WriteAllText(At("run", $"{name}.partial-{NoProcess}"), "");
+        Continue(Resume("run"));
+        Assert.Empty(Directory.GetFiles(At("run"), RunLock.FileName + "*"));
+    }
+
     [Fact]
     public void A_lock_is_taken_by_one_of_many()
     {

@@ -206,6 +206,21 @@ public class PlanTests : CliRun
         Assert.Equal(shard, json.RootElement.GetProperty("shard").GetString());
     }
 
+    // Two moments of 4 bytes for each weight, and 8 more for an exact sum, whatever is trained.
+    [Theory]
+    [InlineData("lora-plus", "exact", 4)]
+    [InlineData("lora-plus", "fast", 2)]
+    [InlineData("full", "exact", 4)]
+    [InlineData("full", "fast", 2)]
+    public void Plan_counts_the_sums_of_the_reduction(string tuning, string reduction, int numbersAWeight)
+    {
+        string[] plan = ["plan", "--model", "llama-2-7b", "--context", "8192", "--device", "cuda", "--memory", "80"];
+        Succeed([.. plan, "--tuning", tuning, "--reduction", reduction, "--json", At("plan.json")]);
+        using var json = JsonDocument.Parse(File.ReadAllText(At("plan.json")));
+        long Part(string name) => json.RootElement.GetProperty("parts").GetProperty(name).GetInt64();
+        Assert.Equal(numbersAWeight * Part("trained weights, fp32"), Part("optimizer state"));
+    }
+
     // Exact sums are divided too: 16 bytes a weight on one rank, 16 / 4 and two pieces on the way on each of four; 8 texts in two rounds.
     [Fact]
     public void Plan_of_divided_exact_sums_counts_each_round()

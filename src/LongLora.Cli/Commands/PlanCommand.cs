@@ -73,7 +73,7 @@ internal static class PlanCommand
                 options.Model,
                 options.Method,
                 options.Machine,
-                options.Optimizer.BatchSize,
+                options.Optimizer,
                 memory.Read(parsed),
                 host.Read(parsed),
                 count

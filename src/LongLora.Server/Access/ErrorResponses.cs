@@ -79,6 +79,7 @@ internal static partial class ErrorResponses
         return context.Response.WriteAsJsonAsync(error.Body, EndpointFormat.Json);
     }
 
+    /// <summary>Tells a fault of the server to its log.</summary>
     [LoggerMessage(Level = LogLevel.Error, Message = "{Method} {Path}")]
-    private static partial void LogFault(ILogger logger, Exception e, string method, string path);
+    internal static partial void LogFault(ILogger logger, Exception e, string method, string path);
 }

@@ -12,7 +12,7 @@ namespace LongLora.Server;
 /// The way from a request to its answer, whole or streamed. A stream begins at once: headers and a first event are sent before the prompt
 /// is read, and comments say how much has been read, so that no proxy takes a long silence for the end.
 /// </summary>
-internal sealed partial class AnswerStream
+internal sealed class AnswerStream
 {
     // Proxies end a connection after a silence, the strictest of the usual ones after 30 s.
     private static readonly TimeSpan s_silence = TimeSpan.FromSeconds(10);
@@ -63,7 +63,10 @@ internal sealed partial class AnswerStream
             // The status has been sent, so the error is an event.
             var error = ErrorResponses.ToApi(e);
             if (error.Status >= 500)
-                LogFault(_context.RequestServices.GetRequiredService<ILogger<AnswerStream>>(), e, _context.Request.Path);
+            {
+                var logger = _context.RequestServices.GetRequiredService<ILogger<AnswerStream>>();
+                ErrorResponses.LogFault(logger, e, _context.Request.Method, _context.Request.Path);
+            }
             await SendEvents([format.ToError(error)]);
         }
     }
@@ -141,9 +144,6 @@ internal sealed partial class AnswerStream
         await _context.Response.WriteAsync($": {text}\n\n", _context.RequestAborted);
         await _context.Response.Body.FlushAsync(_context.RequestAborted);
     }
-
-    [LoggerMessage(Level = LogLevel.Error, Message = "{Path}")]
-    private static partial void LogFault(ILogger logger, Exception e, string path);
 
     // Told on the thread that generates, which must not wait.
     private sealed class Reading(ChannelWriter<PromptProgress> writer) : IProgress<PromptProgress>

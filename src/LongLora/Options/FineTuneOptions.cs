@@ -1,7 +1,5 @@
-using LongLora.Adapters;
 using LongLora.Data;
 using LongLora.Runtime;
-using LongLora.Training;
 
 namespace LongLora.Options;
 
@@ -40,10 +38,8 @@ public sealed record FineTuneOptions
     /// <summary>The device, number formats and memory settings. Default: CUDA if available, else the CPU.</summary>
     public MachineOptions Machine { get; init; } = new();
 
-    /// <summary>Whether gradients are added as whole numbers, <see cref="OptimizerOptions.Reduction"/> resolved.</summary>
-    internal bool AddsExactly =>
-        (Optimizer.Reduction ?? (Method.Tuning == TuningMethod.Full ? GradientReduction.Fast : GradientReduction.Exact))
-        == GradientReduction.Exact;
+    /// <inheritdoc cref="OptimizerOptions.AddsExactly"/>
+    internal bool AddsExactly => Optimizer.AddsExactly(Method.Tuning);
 
     /// <summary>Checks all options that can be checked without opening files.</summary>
     /// <exception cref="ConfigurationException">Lists every problem at once.</exception>

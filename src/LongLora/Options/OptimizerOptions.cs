@@ -1,3 +1,4 @@
+using LongLora.Adapters;
 using LongLora.Training;
 
 namespace LongLora.Options;
@@ -48,6 +49,10 @@ public sealed record OptimizerOptions
     /// How the gradients of micro-batches are added. Default exact, so that any number of ranks gives the same bits; fast for full tuning.
     /// </summary>
     public GradientReduction? Reduction { get; init; }
+
+    /// <summary>Whether gradients are added as whole numbers, <see cref="Reduction"/> resolved.</summary>
+    internal bool AddsExactly(TuningMethod tuning) =>
+        (Reduction ?? (tuning == TuningMethod.Full ? GradientReduction.Fast : GradientReduction.Exact)) == GradientReduction.Exact;
 
     /// <summary>Converts these options to AdamW's settings.</summary>
     internal AdamWOptions MakeAdamWOptions() => new(Beta1, Beta2, Epsilon, WeightDecay, MaxGradNorm);

@@ -38,13 +38,13 @@ internal sealed class RunLock : IDisposable
         RunLock? taken = null;
         AtomicFile.Guard(path, () =>
         {
-            var aside = string.Create(CultureInfo.InvariantCulture, $"{path}.{Environment.ProcessId}");
+            var (aside, old) = (AtomicFile.MakeAside(path), AtomicFile.MakeAside(path + ".old"));
             File.WriteAllText(aside, text);
             try
             {
                 while (taken is null)
                 {
-                    RemoveLeft(folder, path, tell);
+                    RemoveLeft(folder, path, old, tell);
                     try
                     {
                         // Complete from the first moment, and only one process can win.
@@ -76,7 +76,7 @@ internal sealed class RunLock : IDisposable
         }
     }
 
-    private static void RemoveLeft(string folder, string path, Action<string> tell)
+    private static void RemoveLeft(string folder, string path, string old, Action<string> tell)
     {
         if (ReadText(path) is not { } text)
             return;
@@ -84,21 +84,20 @@ internal sealed class RunLock : IDisposable
         if (owner is not null && !owner.IsGone())
             throw owner.Refuse(folder, path);
         // Renamed and not deleted, so that of two processes that see the same old lock only one removes it.
-        var aside = string.Create(CultureInfo.InvariantCulture, $"{path}.{Environment.ProcessId}.old");
         try
         {
-            File.Move(path, aside, overwrite: true);
+            File.Move(path, old, overwrite: true);
         }
         catch (FileNotFoundException)
         {
             return;
         }
-        if (ReadText(aside) != text)
+        if (ReadText(old) != text)
         {
-            File.Move(aside, path, overwrite: false);
+            File.Move(old, path, overwrite: false);
             return;
         }
-        File.Delete(aside);
+        File.Delete(old);
         if (owner is not null)
             RemoveDiagnostics(owner.Pid);
         tell(

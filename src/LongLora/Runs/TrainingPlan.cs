@@ -1,4 +1,3 @@
-using LongLora.Adapters;
 using LongLora.Attention;
 using LongLora.Checkpoints;
 using LongLora.Configs;
@@ -74,7 +73,7 @@ public sealed record TrainingPlan(
     /// </param>
     /// <param name="method">Attention, and what is trained.</param>
     /// <param name="machine">Device, number formats and memory settings.</param>
-    /// <param name="batchSize">B, sequences in one forward pass. Default 1.</param>
+    /// <param name="optimizer">The size of a batch, and how gradients are added. Default: one text at a time, as the method adds.</param>
     /// <param name="available">Bytes that the device has; null to ask the machine.</param>
     /// <param name="hostAvailable">
     /// Bytes that the host of a CUDA device has for activations that are kept there; null to ask the machine.
@@ -85,7 +84,7 @@ public sealed record TrainingPlan(
         ModelOptions model,
         MethodOptions method,
         MachineOptions machine,
-        int batchSize = 1,
+        OptimizerOptions? optimizer = null,
         long? available = null,
         long? hostAvailable = null,
         int ranks = 1
@@ -98,7 +97,7 @@ public sealed record TrainingPlan(
                 model.Context,
                 method,
                 machine,
-                DescribeStep(method, machine, batchSize, stored, ranks),
+                DescribeStep(method, machine, optimizer, stored, ranks),
                 available,
                 hostAvailable,
                 localRanks: 1
@@ -118,7 +117,7 @@ public sealed record TrainingPlan(
             model.Context,
             method,
             machine,
-            batchSize,
+            optimizer,
             available,
             hostAvailable,
             ranks
@@ -131,7 +130,7 @@ public sealed record TrainingPlan(
         int context,
         MethodOptions method,
         MachineOptions machine,
-        int batchSize,
+        OptimizerOptions? optimizer,
         long? available = null,
         long? hostAvailable = null,
         int ranks = 1,
@@ -141,7 +140,7 @@ public sealed record TrainingPlan(
         var stored = files
             .Tensors.Keys.Select(name => QuantizedProjection.FindStoredKind(files, name))
             .FirstOrDefault(kind => kind != QuantizationKind.None);
-        var step = DescribeStep(method, machine, batchSize, files.FindMainType(), ranks);
+        var step = DescribeStep(method, machine, optimizer, files.FindMainType(), ranks);
         return Make(
             files.Config,
             context,
@@ -241,13 +240,19 @@ public sealed record TrainingPlan(
         "To use less memory, set activation-offload to disk (host on CUDA), raise blocks-per-segment, set quantization to nf4, or "
         + "lower batch-size.";
 
-    private static StepMemoryOptions DescribeStep(MethodOptions method, MachineOptions machine, int batchSize, ScalarType stored, int ranks)
+    private static StepMemoryOptions DescribeStep(
+        MethodOptions method,
+        MachineOptions machine,
+        OptimizerOptions? optimizer,
+        ScalarType stored,
+        int ranks
+    )
     {
         var (device, index) = Devices.ParseName(machine.Device);
         return new()
         {
             Tuning = method.MakeAdapterOptions(),
-            BatchSize = batchSize,
+            BatchSize = (optimizer ??= new()).BatchSize,
             BlocksPerSegment = machine.BlocksPerSegment,
             SequenceParallel = machine.SequenceParallel,
             OptimizerRanks = machine.Shard == Sharding.None ? 1 : ranks,
@@ -255,7 +260,7 @@ public sealed record TrainingPlan(
             StoredType = stored,
             Cuda = device == DeviceType.CUDA,
             ComputeType = machine.ResolveCompute(device, index, stored).ToTensorType(),
-            AddsExactly = method.Tuning != TuningMethod.Full,
+            AddsExactly = optimizer.AddsExactly(method.Tuning),
         };
     }
 

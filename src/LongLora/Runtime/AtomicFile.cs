@@ -161,6 +161,16 @@ internal static class AtomicFile
         TryRemove(old);
     }
 
+    /// <summary>
+    /// A name beside a path for what will be renamed to it by the caller. Leftovers of killed processes under such names are removed.
+    /// </summary>
+    internal static string MakeAside(string path)
+    {
+        var full = Path.GetFullPath(path);
+        RemoveLeft(full);
+        return MakePathBeside(full, Partial);
+    }
+
     private static string GetFolder(string full) => Path.GetDirectoryName(full) ?? full;
 
     private static string MakePathBeside(string full, string mark) =>

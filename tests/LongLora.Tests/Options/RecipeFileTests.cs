@@ -63,7 +63,7 @@ public partial class RecipeFileTests
         Assert.Equal(context, RopeScaling.Extend(config, Value("rope-scaling"), null, context).MaxPositions);
 
         var bytes = onCuda ? long.Parse(parts.Groups["memory"].Value, CultureInfo.InvariantCulture) << 30 : 4L << 30;
-        var plan = TrainingPlan.Make(options.Model, options.Method, options.Machine, options.Optimizer.BatchSize, bytes, 512L << 30);
+        var plan = TrainingPlan.Make(options.Model, options.Method, options.Machine, options.Optimizer, bytes, 512L << 30);
         Assert.True(plan.Fits, $"needs {TrainingPlan.FormatSize(plan.Memory.Peak)}");
         Assert.Null(plan.Warning);
         if (!onCuda)
