@@ -43,6 +43,6 @@ internal static class ErrorText
 
     private static string ExplainOutOfMemory(Exception e) =>
         $"Out of memory: {e.Message.Split('\n')[0]} Use longlora plan to see how much memory a training run needs. To use less, "
-        + "try a shorter --context, --activation-offload disk (host on CUDA), a higher --blocks-per-segment, --quantization nf4, or "
-        + "a smaller --batch-size.";
+        + "try a shorter --context, --activation-memory 0, --activation-offload disk (host on CUDA), a higher --blocks-per-segment, "
+        + "--quantization nf4, or a smaller --batch-size.";
 }

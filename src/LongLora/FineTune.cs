@@ -80,7 +80,8 @@ public static class FineTune
             options.Method,
             options.Machine,
             options.Optimizer,
-            ranks: ranks.Size
+            ranks: ranks.Size,
+            localRanks: ranks.LocalSize
         );
         if (ranks.IsRoot())
             planned?.Report(plan);
@@ -117,7 +118,8 @@ public static class FineTune
             sampler.State = place;
         var (attention, parts) = (options.Method.MakeAttention(options.Model.Context), options.Machine.SequenceParallel);
         using var textRanks = parts == 1 ? null : ranks.Split(ranks.Rank / parts, ranks.Rank % parts);
-        using var pass = new CheckpointedPass(model, options.Machine.BlocksPerSegment, options.Machine.ActivationOffload);
+        var machine = options.Machine;
+        using var pass = new CheckpointedPass(model, machine.BlocksPerSegment, machine.ActivationOffload, plan.ActivationMemory);
         using var trainer = new Trainer(
             model,
             parameters,

@@ -168,6 +168,8 @@ public class HelpTests : CliRun
     [Theory]
     [InlineData("generate", "--max-tokens N maximum tokens to generate [default: 256]")]
     [InlineData("generate", "--top-p X sample from the smallest set of tokens with this total probability [default: 1]")]
+    [InlineData("bench step", "--activation-memory auto|SIZE memory for activations that would otherwise be recomputed")]
+    [InlineData("train", "--activation-memory auto|SIZE memory for activations that would otherwise be recomputed")]
     [InlineData("bench step", "--activation-offload none|host|disk|auto where activations are kept for the backward pass [default: none]")]
     [InlineData("bench step", "--full [true|false] also measure full attention [default: true]")]
     public void Default_of_an_option_is_shown_where_its_text_does_not_say_it(string command, string expected) =>

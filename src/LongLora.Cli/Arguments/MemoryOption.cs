@@ -1,4 +1,5 @@
 using System.CommandLine;
+using LongLora.Runtime;
 
 namespace LongLora.Cli.Arguments;
 

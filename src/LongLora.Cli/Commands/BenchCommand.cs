@@ -4,6 +4,7 @@ using System.Text.Json;
 using LongLora.Cli.Arguments;
 using LongLora.Configs;
 using LongLora.Loading;
+using LongLora.Options;
 using LongLora.Quantization;
 using LongLora.Runs;
 using LongLora.Runtime;
@@ -67,6 +68,12 @@ internal static class BenchCommand
             HelpName = "none|host|disk|auto",
             DefaultValueFactory = _ => standard.Offload,
         };
+        var kept = new Option<string>("--activation-memory")
+        {
+            Description = "memory for activations that would otherwise be recomputed, such as 2GiB; auto takes half of what is free",
+            HelpName = "auto|SIZE",
+            DefaultValueFactory = _ => "0",
+        };
         var device = new DeviceOption();
         var compute = new ComputeOption();
         var json = new JsonOption();
@@ -85,6 +92,7 @@ internal static class BenchCommand
             full,
             blocks,
             offload,
+            kept,
             device,
             compute,
             json,
@@ -100,6 +108,7 @@ internal static class BenchCommand
                 Full = parsed.GetValue(full),
                 BlocksPerSegment = parsed.GetValue(blocks),
                 Offload = parsed.GetValue(offload),
+                ActivationMemory = OptionBuilder<MachineOptions>.ParseMemory(kept.Name, parsed.GetValue(kept)!),
             };
             var place = device.Read(parsed);
             var maker = ChooseMaker(
@@ -390,6 +399,8 @@ internal static class BenchCommand
                     full_flops = r.Full?.Flops.Needed,
                     s2_gflops_useful = r.Sparse.UsefulRate / 1e9,
                     gemm_gflops = r.GemmRate / 1e9,
+                    s2_recomputed = r.Sparse.Flops.Recomputed,
+                    full_recomputed = r.Full?.Flops.Recomputed,
                     s2_peak_bytes = r.Sparse.PeakBytes,
                     full_peak_bytes = r.Full?.PeakBytes,
                 }),

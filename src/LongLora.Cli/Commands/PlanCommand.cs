@@ -94,7 +94,7 @@ internal static class PlanCommand
             .AddColumn(job.Ranks > 1 ? "peak memory of a rank" : "peak memory")
             .AddColumn(new TableColumn("").RightAligned())
             .AddColumn(new TableColumn("per token").RightAligned());
-        var perToken = new HashSet<string>(["activation checkpoints", "hidden states", "attention"]);
+        var perToken = new HashSet<string>(["activation checkpoints", "kept activations", "hidden states", "attention"]);
         foreach (var (name, bytes) in plan.Memory.Parts)
         {
             var tokens = plan.Division?.LongestPart ?? (double)options.Optimizer.BatchSize * options.Model.Context;
@@ -129,6 +129,11 @@ internal static class PlanCommand
     private static void ShowTime(CliContext context, FineTuneOptions options, TrainingPlan plan, RankCosts job, double? rate, bool measured)
     {
         var passes = (double)options.Optimizer.GradientAccumulation;
+        var twice = plan.Step.Recomputed / (plan.Step.Needed + plan.Step.Recomputed);
+        context.Output.WriteLine(
+            $"{100 * twice:N0} % of a step's operations are recomputed to save memory (--activation-memory "
+                + $"{(options.Machine.ActivationMemory is null ? "auto: " : "")}{TrainingPlan.FormatSize(plan.ActivationMemory)})."
+        );
         context.Output.WriteLine(
             $"An optimizer step of {options.Optimizer.GradientAccumulation} x {options.Optimizer.BatchSize} sequences needs "
                 + $"{plan.Step.Needed * passes / 1e12:N2} TFLOP; with full attention {plan.FullStep.Needed * passes / 1e12:N2}."
@@ -170,7 +175,10 @@ internal static class PlanCommand
                 host_available_bytes = plan.HostAvailable,
                 fits = plan.Fits,
                 largest_context = plan.LargestContext,
+                kept_bytes = plan.Memory.Kept,
+                activation_memory_bytes = plan.ActivationMemory,
                 flops = plan.Step.Needed,
+                recomputed_flops = plan.Step.Recomputed,
                 full_flops = plan.FullStep.Needed,
                 rate,
                 ranks = job.Ranks,

@@ -124,7 +124,8 @@ internal static class StepBenchmark
         using var parameters = new ParameterBuffer(adapters.Weights);
         ProductWeights.HoldFrozen(model);
         using var optimizer = new AdamW(parameters, new AdamWOptions());
-        using var pass = new CheckpointedPass(model, options.BlocksPerSegment, options.Offload);
+        var memory = DescribeStep(model, attention, context, options);
+        using var pass = new CheckpointedPass(model, options.BlocksPerSegment, options.Offload, memory.ActivationMemory);
         using var trainer = new Trainer(
             model,
             parameters,
@@ -167,29 +168,38 @@ internal static class StepBenchmark
             context,
             1,
             options.BlocksPerSegment,
-            model.Device.type == DeviceType.CUDA
+            memory.Cuda,
+            StepMemory.PlanKept(model, attention, context, memory)
         );
-        return new(flops, seconds, losses, resident, peak, Plan(model, attention, context, options));
+        return new(flops, seconds, losses, resident, peak, StepMemory.Count(model.Config, attention, context, memory));
     }
 
-    private static StepMemory Plan(CausalLanguageModel model, IAttention attention, int context, StepBenchmarkOptions options)
+    private static StepMemoryOptions DescribeStep(
+        CausalLanguageModel model,
+        IAttention attention,
+        int context,
+        StepBenchmarkOptions options
+    )
     {
         var matrix = model.Blocks[0].Mlp.Outputs[0].Projection;
-        return StepMemory.Count(
-            model.Config,
-            attention,
-            context,
-            new StepMemoryOptions
-            {
-                Tuning = options.Tuning,
-                BlocksPerSegment = options.BlocksPerSegment,
-                Offload = options.Offload,
-                Quantization = matrix is QuantizedProjection { Kind: var kind } ? kind : QuantizationKind.None,
-                StoredType = matrix is DenseProjection { Weight.Value.dtype: var type } ? type : ScalarType.Float32,
-                Cuda = model.Device.type == DeviceType.CUDA,
-                ComputeType = model.ComputeType,
-            }
-        );
+        var memory = new StepMemoryOptions
+        {
+            Tuning = options.Tuning,
+            BlocksPerSegment = options.BlocksPerSegment,
+            Offload = options.Offload,
+            Quantization = matrix is QuantizedProjection { Kind: var kind } ? kind : QuantizationKind.None,
+            StoredType = matrix is DenseProjection { Weight.Value.dtype: var type } ? type : ScalarType.Float32,
+            Cuda = model.Device.type == DeviceType.CUDA,
+            ComputeType = model.ComputeType,
+        };
+        var (place, index) = (model.Device.type, model.Device.index);
+        long ChooseBudget() =>
+            ActivationPlan.ChooseBudget(
+                FreeMemory.Count(place, index),
+                MemoryMeter.GetAvailableBytes(place, index),
+                StepMemory.Count(model.Config, attention, context, memory).Peak
+            );
+        return memory with { ActivationMemory = options.ActivationMemory ?? ChooseBudget() };
     }
 
     // Loads mapped weights, code pages and compiled methods before memory is measured. Weights and optimizer state do not change.

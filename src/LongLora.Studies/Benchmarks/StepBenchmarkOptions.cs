@@ -27,6 +27,9 @@ internal sealed record StepBenchmarkOptions
     /// <summary>Where activations are kept. Default in memory.</summary>
     public ActivationOffload Offload { get; init; } = ActivationOffload.None;
 
+    /// <summary>The most bytes for activations that would otherwise be recomputed; null for auto. Default 0: none.</summary>
+    public long? ActivationMemory { get; init; } = 0;
+
     /// <summary>Learning rate of the steps; only losses depend on it. Default 1e-3.</summary>
     public double LearningRate { get; init; } = 1e-3;
 

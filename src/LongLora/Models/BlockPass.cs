@@ -13,7 +13,8 @@ namespace LongLora.Models;
 /// by tile, so nothing of size [L, F] exists, and neither does the whole output of a norm. On long texts only some heads run at a time, so
 /// queries, keys, values and their gradients exist only for these. The backward pass uses the block's input and the attention's output. It
 /// recomputes what is cheap (norms, projections, the first half of the MLP) but never attention, and the two output projections only where
-/// a norm follows them.
+/// a norm follows them. What <see cref="KeptActivations"/> keeps is not recomputed either; both passes cut the same tiles, so that it has
+/// the same bits.
 /// </summary>
 internal static class BlockPass
 {
@@ -46,22 +47,32 @@ internal static class BlockPass
     /// <param name="hidden">[B, L, D]; becomes the block's output.</param>
     /// <param name="context">Attention and positions.</param>
     /// <param name="workspace">Buffers that all blocks share.</param>
+    /// <param name="kept">What the backward pass need not compute again; null for nothing.</param>
     /// <returns>What <see cref="Backward"/> needs besides the block's input. Dispose it if you do not need it.</returns>
-    public static AttentionResult Forward(DecoderBlock block, Tensor hidden, ForwardContext context, Workspace workspace)
+    public static AttentionResult Forward(
+        DecoderBlock block,
+        Tensor hidden,
+        ForwardContext context,
+        Workspace workspace,
+        KeptActivations? kept = null
+    )
     {
+        kept ??= KeptActivations.None;
         using var noGradient = no_grad();
         using var scope = NewDisposeScope();
         var rows = ToRows(hidden);
         var attended = block.Recurrence is null
-            ? Attend(block, hidden, context, workspace)
+            ? Attend(block, hidden, context, workspace, kept)
             : RecurrencePass.Forward(block, hidden, context);
         // In a parallel block the MLP reads the block's input.
         var source = block.IsParallel ? workspace.TakeLike("input", rows).copy_(rows) : rows;
-        AddOutput(block, rows, attended);
+        var heads = ToHeadRows(attended.Output);
         ForEachTile(rows, rows.size(0), block.Mlp.Width, (start, count) =>
         {
-            var output = block.Mlp.Forward(block.MlpNorm.Forward(source.narrow(0, start, count)));
-            var tile = rows.narrow(0, start, count).add_(block.MlpEnd.Forward(output), Scalars.One);
+            var (tile, own) = (rows.narrow(0, start, count), kept.SelectTile(start));
+            tile.add_(ProjectOutput(block, heads.narrow(0, start, count), tile, own), Scalars.One); // the block's input up to here
+            var output = block.Mlp.Forward(block.MlpNorm.Forward(source.narrow(0, start, count)), own);
+            tile.add_(block.MlpEnd.Forward(output), Scalars.One);
             if (block.Tail is { } tail)
                 tile.copy_(tail.Forward(tile, start, context.Side));
         });
@@ -77,45 +88,55 @@ internal static class BlockPass
     /// <param name="gradient">[B, L, D], contiguous; changed.</param>
     /// <param name="context">As given to Forward.</param>
     /// <param name="workspace">As given to Forward.</param>
+    /// <param name="kept">As given to Forward.</param>
     public static void Backward(
         DecoderBlock block,
         Tensor input,
         AttentionResult attended,
         Tensor gradient,
         ForwardContext context,
-        Workspace workspace
+        Workspace workspace,
+        KeptActivations? kept = null
     )
     {
+        kept ??= KeptActivations.None;
         using var noGradient = no_grad();
         using var scope = NewDisposeScope();
         var rows = ToRows(gradient);
         // In a parallel block the attention branch uses the incoming gradient, without the MLP's part.
         var outputGradient = block.IsParallel ? workspace.TakeLike("input", rows).copy_(rows) : rows;
-        BackwardMlp(block, input, attended, rows, context);
-        BackwardAttention(block, input, attended, outputGradient, rows, context, workspace);
+        BackwardMlp(block, input, attended, rows, context, kept);
+        BackwardAttention(block, input, attended, outputGradient, rows, context, workspace, kept);
     }
 
-    private static void BackwardMlp(DecoderBlock block, Tensor input, AttentionResult attended, Tensor gradient, ForwardContext context)
+    private static void BackwardMlp(
+        DecoderBlock block,
+        Tensor input,
+        AttentionResult attended,
+        Tensor gradient,
+        ForwardContext context,
+        KeptActivations kept
+    )
     {
         using var scope = NewDisposeScope();
         var (source, heads) = (ToRows(input), ToHeadRows(attended.Output));
         ForEachTile(source, source.size(0), block.Mlp.Width, (start, count) =>
         {
-            var leaf = source.narrow(0, start, count).detach();
+            var (leaf, own) = (source.narrow(0, start, count).detach(), kept.SelectTile(start));
             if (!block.IsParallel)
-                leaf = leaf.add(ProjectOutput(block, heads.narrow(0, start, count), leaf), Scalars.One);
+                leaf = leaf.add(ProjectOutput(block, heads.narrow(0, start, count), leaf, own), Scalars.One);
             leaf.requires_grad_(true);
             Tensor normed;
             using (enable_grad())
                 normed = block.MlpNorm.Forward(leaf);
             var tile = gradient.narrow(0, start, count);
             block.Tail?.Backward(
-                () => leaf.detach().add(block.MlpEnd.Forward(block.Mlp.Forward(normed.detach())), Scalars.One),
+                () => leaf.detach().add(block.MlpEnd.Forward(block.Mlp.Forward(normed.detach(), own)), Scalars.One),
                 tile,
                 start,
                 context.Side
             );
-            block.Mlp.Backward(normed, tile, block.MlpEnd);
+            block.Mlp.Backward(normed, tile, block.MlpEnd, own);
             tile.add_(leaf.grad!, Scalars.One);
         });
     }
@@ -127,17 +148,18 @@ internal static class BlockPass
         Tensor outputGradient,
         Tensor gradient,
         ForwardContext context,
-        Workspace workspace
+        Workspace workspace,
+        KeptActivations kept
     )
     {
         using var scope = NewDisposeScope();
         var (inputRows, headRows) = (ToRows(input), ToHeadRows(attended.Output));
-        outputGradient = BackwardEnd(block, inputRows, headRows, outputGradient, workspace);
+        outputGradient = BackwardEnd(block, inputRows, headRows, outputGradient, workspace, kept);
         block.AttentionOutput.AccumulateGradients(GatePass.ApplyToAll(block, headRows, inputRows, workspace), outputGradient);
         var normedGradient = workspace.TakeLike("normed gradient", input).zero_();
         var gradientRows = ToRows(normedGradient);
         if (block.Recurrence is null)
-            BackwardHeads(block, input, attended, outputGradient, normedGradient, context, workspace);
+            BackwardHeads(block, input, attended, outputGradient, normedGradient, context, workspace, kept);
         else
             RecurrencePass.Backward(block, input, attended, outputGradient, normedGradient, context);
         GatePass.Backward(block, headRows, inputRows, outputGradient, gradientRows);
@@ -160,13 +182,14 @@ internal static class BlockPass
         Tensor outputGradient,
         Tensor normedGradient,
         ForwardContext context,
-        Workspace workspace
+        Workspace workspace,
+        KeptActivations kept
     )
     {
         var (batch, length) = (input.size(0), input.size(1));
         ForEachHeadGroup(block, input, context, (first, count) =>
         {
-            var (query, key, value, heads) = Project(block, input, first, count, context, workspace);
+            var (query, key, value, heads) = Project(block, input, first, count, context, workspace, kept);
             var gradients = block
                 .Adapt(context.Attention)
                 .Backward(
@@ -207,13 +230,19 @@ internal static class BlockPass
         });
     }
 
-    private static AttentionResult Attend(DecoderBlock block, Tensor hidden, ForwardContext context, Workspace workspace)
+    private static AttentionResult Attend(
+        DecoderBlock block,
+        Tensor hidden,
+        ForwardContext context,
+        Workspace workspace,
+        KeptActivations kept
+    )
     {
         using var scope = NewDisposeScope();
         AttentionResult? all = null;
         ForEachHeadGroup(block, hidden, context, (first, count) =>
         {
-            var (query, key, value, heads) = Project(block, hidden, first, count, context, workspace);
+            var (query, key, value, heads) = Project(block, hidden, first, count, context, workspace, kept);
             if (block.SharesKeys)
                 context.Side!.Keep(block.Index, first, block.HeadGroups, key, value);
             all ??= AllocateResult(query, heads.Total, context.Attention.KeepsLogSumExp(query.device));
@@ -221,6 +250,16 @@ internal static class BlockPass
         });
         return new(all!.Value.Output.MoveToOuterDisposeScope(), all.Value.LogSumExp?.MoveToOuterDisposeScope());
     }
+
+    private static AttentionInputs Project(
+        DecoderBlock block,
+        Tensor hidden,
+        int first,
+        int count,
+        ForwardContext context,
+        Workspace workspace,
+        KeptActivations kept
+    ) => kept.RecallHeads(first, workspace, buffers => Project(block, hidden, first, count, context, buffers));
 
     // Norm and projections of some head groups, tile by tile. The whole output of the norm never exists.
     private static AttentionInputs Project(
@@ -319,41 +358,35 @@ internal static class BlockPass
                 Side = context.Side?.Narrow(start, count),
             };
 
-    // rows += output projection of the attention's output
-    private static void AddOutput(DecoderBlock block, Tensor rows, AttentionResult attended)
-    {
-        var heads = ToHeadRows(attended.Output);
-        ForEachTile(rows, rows.size(0), block.AttentionOutput.OutputSize, (start, count) =>
-        {
-            var tile = rows.narrow(0, start, count); // the block's input up to here
-            tile.add_(ProjectOutput(block, heads.narrow(0, start, count), tile), Scalars.One);
-        });
-    }
-
     // What the attention branch adds, for heads [l, H K] and the block's input [l, D].
-    private static Tensor ProjectOutput(DecoderBlock block, Tensor heads, Tensor input) =>
-        block.AttentionEnd.Forward(block.AttentionOutput.Forward(GatePass.Apply(block, heads, input)));
+    private static Tensor ProjectOutput(DecoderBlock block, Tensor heads, Tensor input, KeptTile kept) =>
+        block.AttentionEnd.Forward(RunOutput(block, heads, input, kept));
+
+    private static Tensor RunOutput(DecoderBlock block, Tensor heads, Tensor input, KeptTile kept) =>
+        kept.Run(ActivationKinds.AttentionOutput, block.AttentionOutput, () => GatePass.Apply(block, heads, input));
 
     // The gradient of the output projection's result, [B L, D]: what was added is that, or a norm or a multiple of it.
-    private static Tensor BackwardEnd(DecoderBlock block, Tensor input, Tensor heads, Tensor gradient, Workspace workspace)
+    private static Tensor BackwardEnd(
+        DecoderBlock block,
+        Tensor input,
+        Tensor heads,
+        Tensor gradient,
+        Workspace workspace,
+        KeptActivations kept
+    )
     {
         if (block.AttentionEnd == BranchEnd.None)
             return gradient;
         using var scope = NewDisposeScope();
         var result = workspace.TakeLike("ended gradient", gradient);
-        ForEachTile(gradient, gradient.size(0), gradient.size(1), (start, count) =>
-            result
-                .narrow(0, start, count)
+        ForEachTile(gradient, gradient.size(0), block.Mlp.Width, (start, count) =>
+        {
+            Tensor Rows(Tensor all) => all.narrow(0, start, count);
+            Rows(result)
                 .copy_(
-                    block.AttentionEnd.Backward(
-                        () =>
-                            block.AttentionOutput.Forward(
-                                GatePass.Apply(block, heads.narrow(0, start, count), input.narrow(0, start, count))
-                            ),
-                        gradient.narrow(0, start, count)
-                    )
-                )
-        );
+                    block.AttentionEnd.Backward(() => RunOutput(block, Rows(heads), Rows(input), kept.SelectTile(start)), Rows(gradient))
+                );
+        });
         return result.MoveToOuterDisposeScope();
     }
 

@@ -422,6 +422,15 @@ internal static class FineTuneOptionTable
             o => o.ActivationOffload,
             (o, v) => o with { ActivationOffload = v }
         ),
+        s_machine.Memory(
+            "activation-memory",
+            "Machine",
+            None,
+            "memory for activations that would otherwise be recomputed, such as 2GiB, or 0 for none; auto takes half of what is free "
+                + "besides the run. It changes no bits",
+            o => o.ActivationMemory,
+            (o, v) => o with { ActivationMemory = v }
+        ),
         s_machine.Whole(
             "sequence-parallel",
             "Machine",

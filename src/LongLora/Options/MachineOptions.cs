@@ -46,6 +46,14 @@ public sealed record MachineOptions
     public ActivationOffload ActivationOffload { get; init; } = ActivationOffload.Auto;
 
     /// <summary>
+    /// The most bytes, on the device that computes, for results of the forward pass that the backward pass would otherwise compute again:
+    /// output projections of attention, queries, keys and values, gate and up. 0 keeps none. Default null, auto: half of the memory that is
+    /// free at the start and not needed otherwise, as long as the run stays below 90 % of the device; ranks of one machine share it. The
+    /// result has the same bits with any value, so a run may be resumed with another.
+    /// </summary>
+    public long? ActivationMemory { get; init; }
+
+    /// <summary>
     /// P, the ranks among which each sequence is divided, at least 1; the number of processes is a multiple of it. Each rank has about
     /// context / P tokens, and at least half an attention group: P is at most 2 context / group. Not for full attention and recurrent
     /// layers. Default 1.
@@ -88,6 +96,10 @@ public sealed record MachineOptions
             Shard != Sharding.Model || Quantization != QuantizationKind.Keep,
             "shard is model, but quantization is keep: the blocks of a GGUF file stay in the mapped file, which the ranks of a machine "
                 + "share; set shard to optimizer, or quantization to nf4 or int8"
+        );
+        problems.Require(
+            ActivationMemory is null or >= 0,
+            $"activation-memory is {ActivationMemory}; it must be at least 0, or null for auto"
         );
         problems.Require(SequenceParallel >= 1, $"sequence-parallel is {SequenceParallel}; it must be at least 1");
     }

@@ -86,6 +86,16 @@ internal sealed class OptionBuilder<TPart>(
         Func<TPart, double?, TPart> set
     ) => Make(name, group, effect, "X", help, o => get(o), (o, v) => set(o, v.Length == 0 ? null : ParseReal(name, v)));
 
+    /// <summary>An amount of memory, with 0 for none and null for auto.</summary>
+    internal FineTuneOption Memory(
+        string name,
+        string group,
+        OptionEffect effect,
+        string help,
+        Func<TPart, long?> get,
+        Func<TPart, long?, TPart> set
+    ) => Make(name, group, effect, "auto|SIZE", help, o => FormatMemory(get(o)), (o, v) => set(o, ParseMemory(name, v)));
+
     /// <summary>On or off.</summary>
     internal FineTuneOption Switch(
         string name,
@@ -143,6 +153,25 @@ internal sealed class OptionBuilder<TPart>(
                 : throw Refuse<T>(name, v)
         );
     }
+
+    private static string FormatMemory(long? bytes) =>
+        bytes switch
+        {
+            null => Auto,
+            0 => "0",
+            { } some => ByteSize.Format(some),
+        };
+
+    /// <summary>Bytes for text: null for auto; a number without a unit is in GiB.</summary>
+    internal static long? ParseMemory(string name, string text) =>
+        text.Trim() switch
+        {
+            Auto => null,
+            "0" => 0,
+            var size => ByteSize.Parse(size, name, "2GiB or 500MB, auto, or 0 for none", plain: 1L << 30),
+        };
+
+    private const string Auto = "auto";
 
     private static Dictionary<string, T> ListNames<T>()
         where T : struct, Enum => Enum.GetValues<T>().ToDictionary(v => FineTuneOptionTable.ToKebabCase(v.ToString()));

@@ -33,8 +33,7 @@ public sealed record TrainingPlan(
     StepFlops FullStep
 )
 {
-    // Above this share of the device's memory, other programs can make the run fail.
-    private const double Comfortable = 0.9;
+    private const double Comfortable = ActivationPlan.Comfortable;
 
     private const int ContextStep = 1024,
         LongestContext = 1 << 24;
@@ -43,6 +42,9 @@ public sealed record TrainingPlan(
     private long Needed => Memory.Peak - (IsMapped ? Memory.Weights : 0);
 
     private bool IsMapped { get; init; }
+
+    /// <summary>The most bytes for kept activations, with auto resolved.</summary>
+    internal long ActivationMemory { get; init; }
 
     /// <summary>How each text is divided among ranks, and what these send each other; null if one rank has it all.</summary>
     internal TextDivision? Division { get; init; }
@@ -95,7 +97,16 @@ public sealed record TrainingPlan(
     {
         LibTorch.EnsureLoaded();
         TrainingPlan Plan(ModelConfig config, ScalarType stored) =>
-            Make(config, model.Context, method, machine, DescribeStep(method, machine, optimizer, stored, ranks), available, hostAvailable);
+            Make(
+                config,
+                model.Context,
+                method,
+                machine,
+                DescribeStep(method, machine, optimizer, stored, ranks),
+                available,
+                hostAvailable,
+                localRanks: 1
+            );
         if (!Directory.Exists(model.Path) && PublishedConfigs.Has(model.Path))
             return Plan(PublishedConfigs.Find(model.Path), ScalarType.BFloat16);
         if (model.FromScratch is { } file)
@@ -127,7 +138,8 @@ public sealed record TrainingPlan(
         OptimizerOptions? optimizer,
         long? available = null,
         long? hostAvailable = null,
-        int ranks = 1
+        int ranks = 1,
+        int localRanks = 1
     )
     {
         var stored = files
@@ -143,7 +155,8 @@ public sealed record TrainingPlan(
                 : files is GgufModel gguf ? step with { KeptBytes = gguf.KeptBytes, IsWidened = gguf.StoredBytes < gguf.OpenedBytes }
                 : step,
             available,
-            hostAvailable
+            hostAvailable,
+            localRanks
         );
     }
 
@@ -219,7 +232,10 @@ public sealed record TrainingPlan(
     public static string FormatSize(long bytes) =>
         bytes >= 1L << 30 ? $"{bytes / (double)(1L << 30):N1} GiB" : $"{bytes / (double)(1L << 20):N0} MiB";
 
-    private string WriteAdvice() => WriteLargest() + Remedies;
+    private string WriteAdvice() => WriteLargest() + WriteKept() + Remedies;
+
+    private string WriteKept() =>
+        Memory.Kept > 0 ? $"Set activation-memory to 0 to save the {FormatSize(Memory.Kept)} of kept activations. " : "";
 
     private string WriteLargest() => LargestContext > 0 ? $"The longest context that fits is {LargestContext:N0} tokens. " : "";
 
@@ -261,16 +277,18 @@ public sealed record TrainingPlan(
         MachineOptions machine,
         StepMemoryOptions memory,
         long? available,
-        long? hostAvailable
+        long? hostAvailable,
+        int localRanks
     )
     {
         var (device, index) = Devices.ParseName(machine.Device);
         var cuda = memory.Cuda;
+        var free = available ?? FreeMemory.Count(device, index);
         available ??= MemoryMeter.GetAvailableBytes(device, index);
         hostAvailable = cuda ? hostAvailable ?? MemoryMeter.GetAvailableBytes(DeviceType.CPU, 0) : null;
         using var model = ModelLoader.Describe(config);
         TextRanks.Check(model, method.MakeAttention(context), context, machine.SequenceParallel);
-        (StepMemory Memory, ActivationOffload Offload) At(int length)
+        (StepMemory Memory, ActivationOffload Offload, StepMemoryOptions Options) At(int length)
         {
             var attention = method.MakeAttention(length);
             StepMemory Count(ActivationOffload offload) => StepMemory.Count(model, attention, length, memory with { Offload = offload });
@@ -282,10 +300,13 @@ public sealed record TrainingPlan(
                 available - (elsewhere.Peak - elsewhere.Step),
                 cuda
             );
-            return (Count(offload), offload);
+            // On CUDA each rank has a device of its own.
+            var kept = machine.ActivationMemory ?? ActivationPlan.ChooseBudget(free, available, Count(offload).Peak, cuda ? 1 : localRanks);
+            var options = memory with { Offload = offload, ActivationMemory = kept };
+            return (StepMemory.Count(model, attention, length, options), offload, options);
         }
 
-        var (bytes, offload) = At(context);
+        var (bytes, offload, step) = At(context);
         var needsWeights =
             cuda
             || memory.ModelRanks > 1
@@ -295,19 +316,21 @@ public sealed record TrainingPlan(
         var largest = available is { } most
             ? FindLargest(length =>
             {
-                var (m, place) = At(length);
+                var (m, place, _) = At(length);
                 return m.Peak - (needsWeights ? 0 : m.Weights) <= most
                     && (place != ActivationOffload.Host || m.Offloaded <= (hostAvailable ?? long.MaxValue));
             })
             : (int?)null;
+        var kept = StepMemory.PlanKept(model, method.MakeAttention(context), context, step);
         StepFlops Flops(IAttention attention) =>
-            StepFlops.Count(config, attention, memory.Tuning, context, memory.BatchSize, memory.BlocksPerSegment, cuda);
+            StepFlops.Count(config, attention, memory.Tuning, context, memory.BatchSize, memory.BlocksPerSegment, cuda, kept);
         return new(config, bytes, available, largest, offload, Flops(method.MakeAttention(context)), Flops(new FullAttention()))
         {
             IsMapped = !needsWeights,
             GatheredBytes = StepMemory.CountGathered(model, memory),
             OnCuda = cuda,
             ComputeType = memory.ComputeType,
+            ActivationMemory = step.ActivationMemory,
             Division = machine.SequenceParallel == 1 ? null : TextDivision.Make(config, method.MakeAttention(context), context, memory),
             HostAvailable = offload == ActivationOffload.Host ? hostAvailable : null,
         };

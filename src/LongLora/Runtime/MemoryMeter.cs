@@ -70,7 +70,8 @@ internal static partial class MemoryMeter
     [DefaultDllImportSearchPaths(DllImportSearchPath.SafeDirectories)]
     private static partial int malloc_trim(nuint pad);
 
-    private static long? ReadStatus(string field)
+    /// <summary>A field of <c>/proc/self/status</c> that is an amount of memory; null if there is none.</summary>
+    internal static long? ReadStatus(string field)
     {
         if (!OperatingSystem.IsLinux())
             return null;

@@ -15,18 +15,24 @@ namespace LongLora.Training;
 /// <remarks>
 /// With one block per span, the walk keeps each block's input and attention output (2 D numbers per token and block) and computes nothing
 /// expensive twice. With k blocks, it keeps every k-th block's input (D numbers) and runs the blocks of a span forward again, which saves
-/// memory in deep models and takes about a third more time.
+/// memory in deep models and takes about a third more time. Memory for kept activations saves what is still computed twice; the gradients
+/// have the same bits with any of it.
 /// </remarks>
 /// <param name="model">The model; gradients are added to its trained weights.</param>
 /// <param name="blocksPerSegment">Blocks between two kept inputs, at least 1.</param>
 /// <param name="offload">Where activations are kept.</param>
+/// <param name="keptBytes">
+/// The most bytes, on the device that computes, for results that the backward pass would otherwise compute again. Default 0: none.
+/// </param>
 public sealed class CheckpointedPass(
     CausalLanguageModel model,
     int blocksPerSegment = 1,
-    ActivationOffload offload = ActivationOffload.None
+    ActivationOffload offload = ActivationOffload.None,
+    long keptBytes = 0
 ) : IDisposable
 {
     private readonly Workspace _workspace = new();
+    private (long Tokens, ActivationPlan Plan)? _plan;
     private long? _free;
 
     /// <summary>
@@ -48,9 +54,12 @@ public sealed class CheckpointedPass(
         using var prepared = ProductWeights.PrepareTrained(model);
         // Asked only once, because libtorch keeps a GPU's memory after a step, so less would seem free.
         _free ??= MemoryMeter.GetAvailableBytes(model.Device.type, model.Device.index) - MemoryMeter.GetCurrentBytes(model.Device);
-        using var kept = ActivationStore.Create(
-            ActivationStore.Resolve(offload, CountKeptBytes(ids.numel()), _free, model.Device.type == DeviceType.CUDA),
-            model.Device
+        using var kept = new KeptBlocks(
+            ActivationStore.Create(
+                ActivationStore.Resolve(offload, CountKeptBytes(ids.numel()), _free, model.Device.type == DeviceType.CUDA),
+                model.Device
+            ),
+            ChoosePlan(ids.numel())
         );
         var hidden = HostMemory.AllocateApart(() => model.Embedding.Forward(ids, model.ComputeType));
         using var side = model.OpenSide(ids, hidden);
@@ -87,7 +96,7 @@ public sealed class CheckpointedPass(
         return visits;
     }
 
-    private void ForwardSpan(Tensor hidden, int first, ForwardContext context, ActivationStore kept)
+    private void ForwardSpan(Tensor hidden, int first, ForwardContext context, KeptBlocks kept)
     {
         using var scope = NewDisposeScope();
         if (blocksPerSegment == 1)
@@ -95,7 +104,7 @@ public sealed class CheckpointedPass(
             ForwardBlock(hidden, first, context, kept);
             return;
         }
-        kept.PushCopy(hidden);
+        kept.Store.PushCopy(hidden);
         for (var i = first; i < Math.Min(first + blocksPerSegment, model.Blocks.Count); i++)
         {
             using var inner = NewDisposeScope();
@@ -104,7 +113,7 @@ public sealed class CheckpointedPass(
         }
     }
 
-    private void BackwardSpan(Tensor gradient, int first, ForwardContext context, ActivationStore kept)
+    private void BackwardSpan(Tensor gradient, int first, ForwardContext context, KeptBlocks kept)
     {
         if (blocksPerSegment == 1)
         {
@@ -112,8 +121,8 @@ public sealed class CheckpointedPass(
             return;
         }
         var end = Math.Min(first + blocksPerSegment, model.Blocks.Count);
-        using var span = ActivationStore.Create(ActivationOffload.None, model.Device);
-        using (var hidden = kept.Pop())
+        using var span = new KeptBlocks(ActivationStore.Create(ActivationOffload.None, model.Device), kept.Plan);
+        using (var hidden = kept.Store.Pop())
         {
             for (var i = first; i < end; i++)
                 ForwardBlock(hidden, i, context, span);
@@ -122,27 +131,46 @@ public sealed class CheckpointedPass(
             BackwardBlock(gradient, i, context, span);
     }
 
-    private void ForwardBlock(Tensor hidden, int block, ForwardContext context, ActivationStore kept)
+    private void ForwardBlock(Tensor hidden, int block, ForwardContext context, KeptBlocks kept)
     {
         using var scope = NewDisposeScope();
         model.Divided?.Enter(block);
-        kept.PushCopy(hidden);
-        var (output, logSumExp) = BlockPass.Forward(model.Blocks[block], hidden, context, _workspace);
-        kept.Push(output);
+        kept.Store.PushCopy(hidden);
+        var (output, logSumExp) = BlockPass.Forward(model.Blocks[block], hidden, context, _workspace, kept.Open(block));
+        kept.Store.Push(output);
         if (logSumExp is not null)
-            kept.Push(logSumExp);
+            kept.Store.Push(logSumExp);
         Liveness.Tick();
     }
 
-    private void BackwardBlock(Tensor gradient, int block, ForwardContext context, ActivationStore kept)
+    private void BackwardBlock(Tensor gradient, int block, ForwardContext context, KeptBlocks kept)
     {
         using var scope = NewDisposeScope();
         model.Divided?.Enter(block);
+        using var own = kept.Take(block);
         var keepsTwo = model.Blocks[block].Recurrence is not null || context.Attention.KeepsLogSumExp(model.Device);
-        var logSumExp = keepsTwo ? kept.Pop() : null;
-        var output = kept.Pop();
-        BlockPass.Backward(model.Blocks[block], kept.Pop(), new AttentionResult(output, logSumExp), gradient, context, _workspace);
+        var logSumExp = keepsTwo ? kept.Store.Pop() : null;
+        var output = kept.Store.Pop();
+        var input = kept.Store.Pop();
+        BlockPass.Backward(model.Blocks[block], input, new AttentionResult(output, logSumExp), gradient, context, _workspace, own);
         Liveness.Tick();
+    }
+
+    private ActivationPlan ChoosePlan(long tokens)
+    {
+        if (_plan is not { } known || known.Tokens != tokens)
+            _plan = known = (
+                tokens,
+                ActivationPlan.Make(
+                    model,
+                    tokens,
+                    keptBytes,
+                    blocksPerSegment,
+                    model.Device.type == DeviceType.CUDA,
+                    model.ComputeType.ElementSize()
+                )
+            );
+        return known.Plan;
     }
 
     private long CountKeptBytes(long tokens)
@@ -155,4 +183,26 @@ public sealed class CheckpointedPass(
 
     /// <inheritdoc/>
     public void Dispose() => _workspace.Dispose();
+
+    // Inputs and results of attention in a store, and what blocks keep besides.
+    private sealed record KeptBlocks(ActivationStore Store, ActivationPlan Plan) : IDisposable
+    {
+        private readonly KeptActivations?[] _blocks = new KeptActivations?[Plan.Blocks.Count];
+
+        internal KeptActivations Open(int block) => _blocks[block] = new(Plan.Blocks[block]);
+
+        internal KeptActivations Take(int block)
+        {
+            var own = _blocks[block]!;
+            _blocks[block] = null;
+            return own;
+        }
+
+        public void Dispose()
+        {
+            foreach (var block in _blocks)
+                block?.Dispose();
+            Store.Dispose();
+        }
+    }
 }

@@ -19,7 +19,7 @@ namespace LongLora.Training;
 /// <param name="Recomputed">
 /// What <see cref="CheckpointedPass"/> computes a second time to save memory; not part of <see cref="Needed"/>. It includes LoRA's narrow
 /// products, which are repeated for each pass over some of the heads on long texts, and the attention scores, 2 H K P, which no fused
-/// kernel keeps.
+/// kernel keeps. These remain where all other activations are kept.
 /// </param>
 public sealed record StepFlops(double Forward, double ActivationGradients, double WeightGradients, double Recomputed)
 {
@@ -46,6 +46,26 @@ public sealed record StepFlops(double Forward, double ActivationGradients, doubl
         int batch = 1,
         int blocksPerSegment = 1,
         bool cuda = false
+    ) => Count(config, attention, tuning, length, batch, blocksPerSegment, cuda, null);
+
+    /// <summary>Counts the operations of a step that keeps activations.</summary>
+    /// <param name="config">The architecture.</param>
+    /// <param name="attention">The attention in training.</param>
+    /// <param name="tuning">What is trained.</param>
+    /// <param name="length">L.</param>
+    /// <param name="batch">B.</param>
+    /// <param name="blocksPerSegment">As given to <see cref="CheckpointedPass"/>.</param>
+    /// <param name="cuda">Whether on CUDA.</param>
+    /// <param name="kept">What is kept; null for nothing.</param>
+    internal static StepFlops Count(
+        ModelConfig config,
+        IAttention attention,
+        AdapterOptions tuning,
+        int length,
+        int batch,
+        int blocksPerSegment,
+        bool cuda,
+        ActivationPlan? kept
     )
     {
         using var model = ModelLoader.Describe(config);
@@ -80,6 +100,8 @@ public sealed record StepFlops(double Forward, double ActivationGradients, doubl
         if (blocksPerSegment > 1)
             recomputed +=
                 blocks + model.Blocks.Sum(b => SelectHeadLayers(b).Sum(l => (Passes(b) * b.CountSlices(l) - 1) * Parts(l).In)) + 2 * scores;
+        if (kept is not null)
+            recomputed -= model.Blocks.Zip(kept.Blocks, (block, kinds) => CountSaved(block, kinds, Parts, Passes(block))).Sum();
         return new(products + 2 * scores, products + 4 * scores, trained, recomputed);
     }
 
@@ -108,9 +130,22 @@ public sealed record StepFlops(double Forward, double ActivationGradients, doubl
         internal double CountAccumulated(double uses) => uses * TrainedIn + TrainedOut + (HasMagnitude ? Dense + uses * In + Out : 0);
     }
 
-    // The layers that heads come from.
-    private static IEnumerable<LinearLayer> SelectHeadLayers(DecoderBlock block) =>
-        block.AttentionLayers.Where(l => l != block.AttentionOutput);
+    private static IEnumerable<LinearLayer> SelectHeadLayers(DecoderBlock block) => ActivationPlan.SelectHeadLayers(block);
+
+    // What CountAgain and the MLP's first half count for results that are kept.
+    private static double CountSaved(DecoderBlock block, ActivationKinds kept, Func<LinearLayer, LayerFlops> parts, double passes)
+    {
+        double Saved(ActivationKinds kind, IEnumerable<LinearLayer> layers, Func<LinearLayer, double> flops) =>
+            kept.HasFlag(kind) ? layers.Sum(flops) : 0;
+        return Saved(ActivationKinds.MlpInputs, block.Mlp.Inputs, l => parts(l).Forward)
+            + Saved(ActivationKinds.MlpOutput, block.MlpEnd.Norm is null ? [] : block.Mlp.Outputs, l => parts(l).Forward)
+            + ActivationPlan.CountUses(block, ActivationKinds.AttentionOutput)
+                * Saved(ActivationKinds.AttentionOutput, [block.AttentionOutput], l => parts(l).Forward)
+            + Saved(ActivationKinds.Heads, SelectHeadLayers(block), l => CountProjection(parts(l), passes * block.CountSlices(l)));
+    }
+
+    // x Wᵀ of all heads, and x Aᵀ for each pass over some of them.
+    private static double CountProjection(LayerFlops flops, double uses) => flops.Dense + flops.Out + uses * flops.In;
 
     // On long texts the heads run some at a time.
     private static double CountPasses(DecoderBlock block, long rows, bool cuda) =>
@@ -123,16 +158,15 @@ public sealed record StepFlops(double Forward, double ActivationGradients, doubl
         foreach (var layer in SelectHeadLayers(block))
         {
             var (flops, uses) = (parts(layer), passes * block.CountSlices(layer)); // how often x Aᵀ is made for all the heads
-            var projection = flops.Dense + flops.Out + uses * flops.In;
             sum += (uses - 1) * flops.In; // in the forward pass
-            sum += projection * (block.RunAgain.Contains(layer) ? 2 : 1);
+            sum += CountProjection(flops, uses) * (block.RunAgain.Contains(layer) ? 2 : 1);
             sum += flops.CountAccumulated(uses) + (uses - 1) * (flops.TrainedIn + flops.In); // the latter parts of the gradients of A and x
         }
         // Run for the MLP's input; g B in each pass over the heads.
         var output = parts(block.AttentionOutput);
         sum += (block.IsParallel ? 0 : output.Forward) + output.CountAccumulated(1) + (passes - 1) * output.Out;
-        // Not run again itself.
-        foreach (var layer in block.Mlp.Outputs)
+        // The latter are not run again themselves.
+        foreach (var layer in block.Mlp.Inputs.Concat(block.Mlp.Outputs))
             sum += parts(layer).CountAccumulated(1);
         // A norm behind a branch needs its output again.
         if (block.AttentionEnd.Norm is not null)

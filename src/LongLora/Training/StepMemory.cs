@@ -51,7 +51,10 @@ public sealed record StepMemory(
         CudaRuntime = 900L << 20;
 
     /// <summary>Memory of a step in addition to the model, gradients and optimizer state.</summary>
-    public long Step => Checkpoints + Hidden + Attention + Loss + Workspace;
+    public long Step => Checkpoints + Kept + Hidden + Attention + Loss + Workspace;
+
+    /// <summary>What the forward pass keeps besides, so that the backward pass need not compute it again.</summary>
+    public long Kept { get; init; }
 
     /// <summary>
     /// Freed blocks that the allocator keeps, and code that only some steps need: on the CPU the most by which measured peaks exceeded the
@@ -71,6 +74,7 @@ public sealed record StepMemory(
             ("gradients", Gradients),
             ("optimizer state", Optimizer),
             ("activation checkpoints", Checkpoints),
+            ("kept activations", Kept),
             ("hidden states", Hidden),
             ("attention", Attention),
             ("loss", Loss),
@@ -93,11 +97,8 @@ public sealed record StepMemory(
     internal static StepMemory Count(CausalLanguageModel model, IAttention attention, int length, StepMemoryOptions options)
     {
         var config = model.Config;
-        var plan =
-            options.SequenceParallel == 1
-                ? null
-                : SequencePlan.Make(attention, [.. Enumerable.Repeat(new[] { length }, options.BatchSize)], options.SequenceParallel);
-        long tokens = plan?.Longest ?? (long)options.BatchSize * length,
+        var plan = DivideTexts(attention, length, options);
+        long tokens = CountTokens(plan, length, options),
             size = options.ComputeType.ElementSize(),
             width = config.HiddenSize;
         var (weights, trained) = CountWeights(model, options);
@@ -120,8 +121,32 @@ public sealed record StepMemory(
             CountWorkspace(model, tokens, size, options),
             offloaded
         );
-        return options.Cuda ? counted : counted with { Allowance = (long)(AllowanceShare * (counted.Peak - counted.Weights)) };
+        if (!options.Cuda) // kept activations are mapped apart, whole
+            counted = counted with { Allowance = (long)(AllowanceShare * (counted.Peak - counted.Weights)) };
+        return counted with { Kept = PlanKept(model, tokens, options).Bytes };
     }
+
+    /// <summary>What a step keeps besides its checkpoints, on the rank with the most tokens.</summary>
+    internal static ActivationPlan PlanKept(CausalLanguageModel model, IAttention attention, int length, StepMemoryOptions options) =>
+        PlanKept(model, CountTokens(DivideTexts(attention, length, options), length, options), options);
+
+    private static SequencePlan? DivideTexts(IAttention attention, int length, StepMemoryOptions options) =>
+        options.SequenceParallel == 1
+            ? null
+            : SequencePlan.Make(attention, [.. Enumerable.Repeat(new[] { length }, options.BatchSize)], options.SequenceParallel);
+
+    private static long CountTokens(SequencePlan? plan, int length, StepMemoryOptions options) =>
+        plan?.Longest ?? (long)options.BatchSize * length;
+
+    private static ActivationPlan PlanKept(CausalLanguageModel model, long tokens, StepMemoryOptions options) =>
+        ActivationPlan.Make(
+            model,
+            tokens,
+            options.ActivationMemory,
+            options.BlocksPerSegment,
+            options.Cuda,
+            options.ComputeType.ElementSize()
+        );
 
     private const double AllowanceShare = 0.14;
 

@@ -30,6 +30,9 @@ internal sealed record StepMemoryOptions
     /// <summary>Where activations are kept; <see cref="ActivationOffload.Auto"/> counts as in memory. Default none.</summary>
     public ActivationOffload Offload { get; init; } = ActivationOffload.None;
 
+    /// <summary>The most bytes for what would otherwise be recomputed, as given to <see cref="CheckpointedPass"/>. Default 0.</summary>
+    public long ActivationMemory { get; init; }
+
     /// <summary>Form of the blocks' matrices. Default as stored.</summary>
     public QuantizationKind Quantization { get; init; } = QuantizationKind.None;
 

@@ -27,6 +27,7 @@ public class OptionEffectTests
                 "compute",
                 "blocks-per-segment",
                 "activation-offload",
+                "activation-memory",
                 "sequence-parallel",
                 "shard",
                 "rank-timeout",

@@ -82,6 +82,7 @@ public class RecipeTests
             Quantization = LongLora.Quantization.QuantizationKind.Int8,
             BlocksPerSegment = 2,
             ActivationOffload = ActivationOffload.Disk,
+            ActivationMemory = 1536L << 20,
             SequenceParallel = 2,
             Shard = Sharding.Optimizer,
         },
@@ -200,4 +201,42 @@ public class RecipeTests
     [InlineData(1024, 1, 1024)]
     public void ResolveGroupSize_is_even_and_covers_its_share(int context, double ratio, int expected) =>
         Assert.Equal(expected, new MethodOptions { GroupRatio = ratio }.ResolveGroupSize(context));
+
+    [Theory]
+    [InlineData("auto", null, "auto")]
+    [InlineData("0", 0L, "0")]
+    [InlineData("2", 2L << 30, "2GiB")]
+    [InlineData("1536MiB", 1536L << 20, "1536MiB")]
+    [InlineData("0.5GiB", 512L << 20, "512MiB")]
+    [InlineData("1MB", 1_000_000L, "1000000B")]
+    public void Activation_memory_is_read_and_written(string text, long? bytes, string written)
+    {
+        var options = Recipe.Parse(
+            $"{{model: m, data: [d], context: 4096, output: o, activation-memory: {text}}}",
+            "test",
+            FineTuneOptionTable.Defaults
+        );
+        Assert.Equal(bytes, options.Machine.ActivationMemory);
+        Assert.Contains($"activation-memory: {written}", Recipe.Write(options, "test").Replace("\"", "", StringComparison.Ordinal));
+        Assert.Equal(bytes, Recipe.Parse(Recipe.Write(options, "test"), "r", FineTuneOptionTable.Defaults).Machine.ActivationMemory);
+    }
+
+    [Theory]
+    [InlineData("much")]
+    [InlineData("-1")]
+    [InlineData("2 elephants")]
+    [InlineData("0MiB")]
+    public void Activation_memory_that_is_no_size_is_refused(string text)
+    {
+        var told = Assert
+            .Throws<ConfigurationException>(() =>
+                Recipe.Parse(
+                    $"{{model: m, data: [d], context: 4096, output: o, activation-memory: {text}}}",
+                    "test",
+                    FineTuneOptionTable.Defaults
+                )
+            )
+            .Message;
+        Assert.Contains($"activation-memory is '{text}'; give a size such as 2GiB", told);
+    }
 }

@@ -121,13 +121,21 @@ public class CountedStepTests
     [InlineData("gpt_neox", 100, 2, 1, true, AdapterKind.Dora)]
     [InlineData("llama", 100, 2, 2, false, AdapterKind.Pissa)]
     [InlineData("qwen3", 34_000, 1, 1, false, AdapterKind.Pissa)]
+    [InlineData("llama", 100, 2, 1, false, AdapterKind.Lora, long.MaxValue)]
+    [InlineData("llama", 100, 2, 1, true, AdapterKind.Lora, 100_000)]
+    [InlineData("llama", 100, 2, 2, false, AdapterKind.Lora, long.MaxValue)]
+    [InlineData("llama", 34_000, 1, 2, false, AdapterKind.Dora, long.MaxValue)]
+    [InlineData("qwen3", 100, 2, 1, false, AdapterKind.Pissa, long.MaxValue)]
+    [InlineData("gpt_neox", 100, 2, 1, true, AdapterKind.Lora, long.MaxValue)]
+    [InlineData("phi3", 17_000, 2, 1, false, AdapterKind.Lora, 50_000_000)]
     public void Count_equals_the_products_that_a_step_asks_for(
         string family,
         int length,
         int batch,
         int blocksPerSegment,
         bool attentionAlone,
-        AdapterKind kind = AdapterKind.Lora
+        AdapterKind kind = AdapterKind.Lora,
+        long keptBytes = 0
     )
     {
         using var scope = NewDisposeScope();
@@ -152,13 +160,15 @@ public class CountedStepTests
                 layer.Update = new CountedUpdate(update, layer, counter);
         }
 
-        using var pass = new CheckpointedPass(model, blocksPerSegment);
+        using var pass = new CheckpointedPass(model, blocksPerSegment, keptBytes: keptBytes);
         using var positions = RotaryEmbedding.Create(config, length);
         var ids = zeros([batch, length], ScalarType.Int64);
         var attention = new ShiftedSparseAttention(Group);
         pass.ForwardBackward(ids, ids.flatten(), new ForwardContext(attention, positions), 1);
 
-        var expected = StepFlops.Count(config, attention, tuning, length, batch, blocksPerSegment);
+        var kept = ActivationPlan.Make(model, (long)batch * length, keptBytes, blocksPerSegment, cuda: false, size: 4);
+        Assert.Equal(keptBytes > 0, kept.Bytes > 0);
+        var expected = StepFlops.Count(config, attention, tuning, length, batch, blocksPerSegment, cuda: false, kept);
         var scores = 2.0 * batch * config.HeadCount * config.HeadSize * config.LayerCount * attention.MakePattern(length).PairsPerHead;
         // 2 forward, 4 backward; the scores again, and the forward pass again
         var attentions = (6 + 1 + (blocksPerSegment > 1 ? 2 : 0)) * scores;

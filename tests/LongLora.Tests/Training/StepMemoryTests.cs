@@ -82,11 +82,16 @@ public class StepMemoryTests
         Assert.Equal(1, first / second, 0.02);
     }
 
-    private static TrainingPlan Plan(int context, long available, ActivationOffload offload = ActivationOffload.Auto) =>
+    private static TrainingPlan Plan(int context, long available, ActivationOffload offload = ActivationOffload.Auto, long? kept = 0) =>
         TrainingPlan.Make(
             new ModelOptions { Path = "llama-2-7b", Context = context },
             new MethodOptions(),
-            new MachineOptions { Device = "cpu", ActivationOffload = offload },
+            new MachineOptions
+            {
+                Device = "cpu",
+                ActivationOffload = offload,
+                ActivationMemory = kept,
+            },
             available: available
         );
 
@@ -102,6 +107,37 @@ public class StepMemoryTests
         Assert.True(Plan(largest, available, ActivationOffload.None).Fits);
         Assert.False(Plan(largest + 1024, available, ActivationOffload.None).Fits);
         Assert.True(Plan(8192, available, ActivationOffload.Disk).LargestContext > largest);
+    }
+
+    [Fact]
+    public void Plan_auto_keeps_activations_in_half_of_what_is_left_and_shortens_no_context()
+    {
+        const long available = 64L << 30;
+        var (none, some) = (Plan(8192, available), Plan(8192, available, kept: null));
+        Assert.Equal(0, none.Memory.Kept);
+        Assert.Equal((available - none.Memory.Peak) / 2, some.ActivationMemory);
+        Assert.InRange(some.Memory.Kept, some.ActivationMemory * 9 / 10, some.ActivationMemory);
+        Assert.Equal(none.Memory.Peak + some.Memory.Kept, some.Memory.Peak);
+        Assert.Contains(("kept activations", some.Memory.Kept), some.Memory.Parts);
+        Assert.True(some.Step.Recomputed < none.Step.Recomputed);
+        Assert.Equal(none.Step.Needed, some.Step.Needed);
+        Assert.Equal(none.LargestContext, some.LargestContext);
+        some.RequireFit();
+        // Where all of it is needed, nothing is kept.
+        var full = Plan(none.LargestContext!.Value, available, kept: null);
+        Assert.Equal(0, full.Memory.Kept);
+        Assert.True(full.Fits);
+        Assert.Null(Plan(8192, available, kept: null).Warning);
+    }
+
+    [Fact]
+    public void Plan_whose_kept_activations_do_not_fit_says_so()
+    {
+        var plan = Plan(8192, 32L << 30, kept: 60L << 30);
+        Assert.False(plan.Fits);
+        var told = Assert.Throws<ConfigurationException>(plan.RequireFit).Message;
+        Assert.Contains($"Set activation-memory to 0 to save the {TrainingPlan.FormatSize(plan.Memory.Kept)} of kept activations", told);
+        Assert.True(plan.LargestContext < Plan(8192, 32L << 30).LargestContext);
     }
 
     [Fact]
@@ -162,7 +198,12 @@ public class StepMemoryTests
         TrainingPlan.Make(
             new ModelOptions { Path = "llama-2-7b", Context = context },
             new MethodOptions(),
-            new MachineOptions { Device = "cuda", ActivationOffload = offload },
+            new MachineOptions
+            {
+                Device = "cuda",
+                ActivationOffload = offload,
+                ActivationMemory = 0,
+            },
             available: available,
             hostAvailable: host
         );

@@ -28,7 +28,7 @@ public sealed class TextRanksTests : IDisposable
     // What a rank gets from a batch: hidden states and gradients of the embeddings of its tokens, the gradients of all weights, the loss.
     private sealed record Outcome(Tensor? Hidden, Tensor? Inputs, Tensor Weights, double Loss, long SentBytes);
 
-    private static Outcome Run(string path, Batch batch, IAttention attention, ICommunicator? ranks, int blocksPerSegment)
+    private static Outcome Run(string path, Batch batch, IAttention attention, ICommunicator? ranks, int blocksPerSegment, long keptBytes)
     {
         var folder = CheckpointDirectory.Open(path);
         using var model = ModelLoader.Load(folder.Config, folder);
@@ -43,7 +43,7 @@ public sealed class TextRanksTests : IDisposable
                 adapter.B.Value.add_(randn([.. adapter.B.Shape], generator: generator).mul_(0.05));
         }
         using var parameters = new ParameterBuffer(set.Weights);
-        using var pass = new CheckpointedPass(model, blocksPerSegment);
+        using var pass = new CheckpointedPass(model, blocksPerSegment, keptBytes: keptBytes);
         using var tables = new PositionTables(model);
         var prepared = new TrainingBatch(batch);
         var texts = ranks is null ? null : new TextRanks(ranks, attention);
@@ -89,8 +89,11 @@ public sealed class TextRanksTests : IDisposable
         using (var folder = CheckpointDirectory.Open(path))
             config = folder.Config;
         var batch = MakeBatch(rows, Math.Max(config.VocabularySize, MinVocabulary));
-        var one = Run(path, batch, attention, null, blocksPerSegment);
-        var parts = ThreadCommunicator.Run(ranks, communicator => Run(path, batch, attention, communicator, blocksPerSegment));
+        var one = Run(path, batch, attention, null, blocksPerSegment, keptBytes: 0);
+        // One of the ranks keeps all activations, and another one none.
+        var parts = ThreadCommunicator.Run(ranks, communicator =>
+            Run(path, batch, attention, communicator, blocksPerSegment, communicator.Rank % 2 == 0 ? long.MaxValue : 0)
+        );
         var plan = SequencePlan.Make(attention, rows, ranks);
         var tolerance = GetTolerance(config, plan);
         var what = $"{config.ModelType} of {string.Join(" / ", rows.Select(r => string.Join('+', r)))} on {ranks} ranks";

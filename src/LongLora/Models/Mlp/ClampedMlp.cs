@@ -18,10 +18,13 @@ namespace LongLora.Models;
 internal sealed class ClampedMlp(LinearLayer wide, Weight biases, int index, double limit, double slope) : DenseMlp
 {
     /// <inheritdoc/>
-    internal override Tensor Activate(Tensor input)
+    public override IReadOnlyList<LinearLayer> Inputs { get; } = [wide];
+
+    /// <inheritdoc/>
+    internal override Tensor Activate(IReadOnlyList<Tensor> outputs)
     {
         using var scope = NewDisposeScope();
-        var both = wide.Forward(input);
+        var both = outputs[0];
         both = both.add(biases.Value[index].In(both.dtype), Scalars.One).unflatten(both.dim() - 1, [Output.InputSize, 2]);
         var gate = both.select(-1, 0).clamp(max: Scalars.Of(limit));
         var up = both.select(-1, 1).clamp(Scalars.Of(-limit), Scalars.Of(limit));

@@ -25,15 +25,24 @@ internal sealed class ExpertMlp(ExpertRouter router, IReadOnlyList<DenseMlp> exp
     public override IReadOnlyList<LinearLayer> Outputs => [.. experts.SelectMany(e => e.Outputs)];
 
     /// <inheritdoc/>
-    public override Tensor Forward(Tensor input)
+    public override IReadOnlyList<LinearLayer> Inputs => [.. experts.SelectMany(e => e.Inputs)];
+
+    /// <summary>The most rows of zeros that a tile adds to those of one expert.</summary>
+    internal const long MostAddedRows = MinRows - 1;
+
+    /// <inheritdoc/>
+    public override Tensor Forward(Tensor input, KeptTile kept = default)
     {
         using var scope = NewDisposeScope();
         var rows = input.reshape(-1, input.size(-1));
-        return Mix(rows, rows).view(input.shape).MoveToOuterDisposeScope();
+        return Mix(rows, rows, kept).view(input.shape).MoveToOuterDisposeScope();
     }
 
     /// <summary>The experts' sum for <paramref name="rows"/> [N, D], chosen by the router's input [N, D]; differentiable.</summary>
-    internal Tensor Mix(Tensor rows, Tensor shown)
+    internal Tensor Mix(Tensor rows, Tensor shown, KeptTile kept) =>
+        kept.Recall(ActivationKinds.MlpOutput, this, () => ComputeMix(rows, shown, kept));
+
+    private Tensor ComputeMix(Tensor rows, Tensor shown, KeptTile kept)
     {
         using var scope = NewDisposeScope();
         var (weights, chosen) = router.Route(shown);
@@ -41,18 +50,18 @@ internal sealed class ExpertMlp(ExpertRouter router, IReadOnlyList<DenseMlp> exp
         foreach (var (expert, places) in Group(chosen))
         {
             using var inner = NewDisposeScope();
-            var output = experts[expert].Forward(Select(rows, places.Rows, rows)).narrow(0, 0, places.Rows.size(0));
+            var output = experts[expert].Run(Select(rows, places.Rows, rows), kept).narrow(0, 0, places.Rows.size(0));
             result.index_add_(0, places.Rows, output.mul(flat.index_select(0, places.Slots).unsqueeze(1)), Scalars.One);
         }
         return result.MoveToOuterDisposeScope();
     }
 
     /// <inheritdoc/>
-    public override void Backward(Tensor input, Tensor gradient, BranchEnd branch)
+    public override void Backward(Tensor input, Tensor gradient, BranchEnd branch, KeptTile kept = default)
     {
         var rows = input.detach();
-        var own = branch.Backward(() => Mix(rows, rows), gradient);
-        var (ofRows, ofShown) = BackwardMix(rows, rows, own);
+        var own = branch.Backward(() => Mix(rows, rows, kept), gradient);
+        var (ofRows, ofShown) = BackwardMix(rows, rows, own, kept);
         input.backward([ofRows.add_(ofShown, Scalars.One)]);
     }
 
@@ -60,7 +69,7 @@ internal sealed class ExpertMlp(ExpertRouter router, IReadOnlyList<DenseMlp> exp
     /// The gradients of <see cref="Mix"/>'s arguments for the gradient of its result, outside autograd. It also adds the gradients of the
     /// weights.
     /// </summary>
-    internal (Tensor Rows, Tensor Shown) BackwardMix(Tensor rows, Tensor shown, Tensor gradient)
+    internal (Tensor Rows, Tensor Shown) BackwardMix(Tensor rows, Tensor shown, Tensor gradient, KeptTile kept)
     {
         using var scope = NewDisposeScope();
         var leaf = shown.detach().requires_grad_(true);
@@ -73,10 +82,15 @@ internal sealed class ExpertMlp(ExpertRouter router, IReadOnlyList<DenseMlp> exp
         foreach (var (expert, places) in Group(chosen))
         {
             using var inner = NewDisposeScope();
-            var (own, count) = (Select(rows, places.Rows, rows).requires_grad_(true), places.Rows.size(0));
-            var ofWeights = experts[expert]
-                .BackwardWeighted(own, Select(gradient, places.Rows, rows), Select(flat.unsqueeze(1), places.Slots, rows));
-            rowGradient.index_add_(0, places.Rows, own.grad!.narrow(0, 0, count), Scalars.One);
+            var (ofInput, ofWeights) = experts[expert]
+                .BackwardWeighted(
+                    Select(rows, places.Rows, rows),
+                    Select(gradient, places.Rows, rows),
+                    Select(flat.unsqueeze(1), places.Slots, rows),
+                    kept
+                );
+            var count = places.Rows.size(0);
+            rowGradient.index_add_(0, places.Rows, ofInput.narrow(0, 0, count), Scalars.One);
             weightGradient.index_copy_(0, places.Slots, ofWeights.narrow(0, 0, count));
         }
         weights.backward([weightGradient.view(weights.shape)]);

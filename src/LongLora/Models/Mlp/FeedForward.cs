@@ -14,8 +14,16 @@ internal abstract class FeedForward
     /// <summary>Its layers that write into the residual stream; the backward pass does not recompute their outputs.</summary>
     public abstract IReadOnlyList<LinearLayer> Outputs { get; }
 
-    /// <summary>[.., D] -> [.., D]; differentiable.</summary>
-    public abstract Tensor Forward(Tensor input);
+    /// <summary>The layers that read its input; their outputs are <see cref="ActivationKinds.MlpInputs"/>.</summary>
+    public abstract IReadOnlyList<LinearLayer> Inputs { get; }
+
+    /// <summary>How many outputs [N, D] a norm inside it needs again in the backward pass: 0 but for branches side by side.</summary>
+    public virtual int NormedOutputCount => 0;
+
+    /// <summary>[.., D] -> [.., D]; differentiable if nothing is kept.</summary>
+    /// <param name="input">[.., D].</param>
+    /// <param name="kept">What <see cref="Backward"/> need not compute again.</param>
+    public abstract Tensor Forward(Tensor input, KeptTile kept = default);
 
     /// <summary>
     /// Passes the gradient of what the branch adds to the residual stream on to <paramref name="input"/>, and adds the gradients of the
@@ -24,5 +32,6 @@ internal abstract class FeedForward
     /// <param name="input">[N, D], inside a graph.</param>
     /// <param name="gradient">[N, D].</param>
     /// <param name="branch">What happens to the output before it is added.</param>
-    public abstract void Backward(Tensor input, Tensor gradient, BranchEnd branch);
+    /// <param name="kept">As given to <see cref="Forward"/>.</param>
+    public abstract void Backward(Tensor input, Tensor gradient, BranchEnd branch, KeptTile kept = default);
 }

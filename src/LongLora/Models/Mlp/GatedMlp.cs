@@ -35,12 +35,13 @@ internal sealed class GatedMlp(LinearLayer gate, LinearLayer? up, Func<Tensor, T
         };
 
     /// <inheritdoc/>
-    internal override Tensor Activate(Tensor input)
+    public override IReadOnlyList<LinearLayer> Inputs { get; } = up is null ? [gate] : [gate, up];
+
+    /// <inheritdoc/>
+    internal override Tensor Activate(IReadOnlyList<Tensor> outputs)
     {
         using var scope = NewDisposeScope();
-        var first = gate.Forward(input);
-        var second = up?.Forward(input) ?? first.narrow(-1, Output.InputSize, Output.InputSize);
-        first = up is null ? first.narrow(-1, 0, Output.InputSize) : first;
-        return activation(first).mul(second).MoveToOuterDisposeScope();
+        Tensor Half(int index) => Inputs.Count == 2 ? outputs[index] : outputs[0].narrow(-1, index * Output.InputSize, Output.InputSize);
+        return activation(Half(0)).mul(Half(1)).MoveToOuterDisposeScope();
     }
 }

@@ -9,9 +9,12 @@ namespace LongLora.Models;
 internal sealed class PlainMlp(LinearLayer wide, Func<Tensor, Tensor> activation) : DenseMlp
 {
     /// <inheritdoc/>
-    internal override Tensor Activate(Tensor input)
+    public override IReadOnlyList<LinearLayer> Inputs { get; } = [wide];
+
+    /// <inheritdoc/>
+    internal override Tensor Activate(IReadOnlyList<Tensor> outputs)
     {
         using var scope = NewDisposeScope();
-        return activation(wide.Forward(input)).MoveToOuterDisposeScope();
+        return activation(outputs[0]).MoveToOuterDisposeScope();
     }
 }

@@ -39,29 +39,39 @@ internal sealed class SideBySideMlp : FeedForward
     public override IReadOnlyList<LinearLayer> Outputs => [.. Dense.Outputs, .. Experts.Outputs];
 
     /// <inheritdoc/>
-    public override Tensor Forward(Tensor input)
+    public override IReadOnlyList<LinearLayer> Inputs => [.. Dense.Inputs, .. Experts.Inputs];
+
+    /// <inheritdoc/>
+    public override int NormedOutputCount => 2;
+
+    /// <inheritdoc/>
+    public override Tensor Forward(Tensor input, KeptTile kept = default)
     {
         using var scope = NewDisposeScope();
         var rows = input.reshape(-1, input.size(-1));
-        var mixed = ExpertEnd.Forward(Experts.Mix(ExpertNorm.Forward(rows), Show(rows)));
-        return DenseEnd.Forward(Dense.Forward(DenseNorm.Forward(rows))).add(mixed, Scalars.One).view(input.shape).MoveToOuterDisposeScope();
+        var mixed = ExpertEnd.Forward(Experts.Mix(ExpertNorm.Forward(rows), Show(rows), kept));
+        return DenseEnd
+            .Forward(Dense.Forward(DenseNorm.Forward(rows), kept))
+            .add(mixed, Scalars.One)
+            .view(input.shape)
+            .MoveToOuterDisposeScope();
     }
 
     /// <inheritdoc/>
-    public override void Backward(Tensor input, Tensor gradient, BranchEnd branch)
+    public override void Backward(Tensor input, Tensor gradient, BranchEnd branch, KeptTile kept = default)
     {
         using var scope = NewDisposeScope();
-        var own = branch.Backward(() => Forward(input.detach()), gradient);
+        var own = branch.Backward(() => Forward(input.detach(), kept), gradient);
         var leaf = input.detach().requires_grad_(true);
         Tensor normed,
             rows,
             shown;
         using (enable_grad())
             (normed, rows, shown) = (DenseNorm.Forward(leaf), ExpertNorm.Forward(leaf), Show(leaf));
-        Dense.Backward(normed, own, new BranchEnd(DenseEnd));
+        Dense.Backward(normed, own, new BranchEnd(DenseEnd), kept);
         var (expertRows, routerRows) = (rows.detach(), shown.detach());
-        var ofMixture = new BranchEnd(ExpertEnd).Backward(() => Experts.Mix(expertRows, routerRows), own);
-        var (ofRows, ofShown) = Experts.BackwardMix(expertRows, routerRows, ofMixture);
+        var ofMixture = new BranchEnd(ExpertEnd).Backward(() => Experts.Mix(expertRows, routerRows, kept), own);
+        var (ofRows, ofShown) = Experts.BackwardMix(expertRows, routerRows, ofMixture, kept);
         autograd.backward([rows, shown], [ofRows, ofShown]);
         input.backward([leaf.grad!]);
     }

@@ -1,7 +1,6 @@
 using System.Globalization;
-using LongLora.Runtime;
 
-namespace LongLora.Cli.Arguments;
+namespace LongLora.Runtime;
 
 /// <summary>Numbers of bytes as people write them: 500MB, 64GiB.</summary>
 internal static class ByteSize
@@ -39,5 +38,12 @@ internal static class ByteSize
             ) && number * bytes is >= 1 and < long.MaxValue
             ? (long)(number * bytes)
             : throw new ConfigurationException($"{option} is '{text}'; give a size such as {examples}.");
+    }
+
+    /// <summary>A size that <see cref="Parse"/> reads as the same number, in the largest binary unit that divides it.</summary>
+    internal static string Format(long bytes)
+    {
+        var (unit, size) = s_units.First(u => u.Bytes == 1 || (u.Unit[1] == 'i' && bytes >= u.Bytes && bytes % (long)u.Bytes == 0));
+        return string.Create(CultureInfo.InvariantCulture, $"{bytes / (long)size}{unit}");
     }
 }
