@@ -10,8 +10,8 @@ namespace LongLora.Tests;
 /// </summary>
 /// <remarks>
 /// The variables LONGLORA_FUZZ_CASES and LONGLORA_FUZZ_SEED give other numbers than those of the continuous tests, and LONGLORA_FUZZ_FIRST
-/// the first case; LONGLORA_FUZZ_KEEP names a file for the last input. The output says how many inputs were read, what the worst of them took, and which took more than a second: on a busy
-/// machine they should be run once more by themselves.
+/// the first case; LONGLORA_FUZZ_KEEP names a file for the last input. The output says how many inputs were read, what the worst of them
+/// took, and which took more than a second: on a busy machine they should be run once more by themselves.
 /// </remarks>
 internal static class FuzzRun
 {

@@ -145,7 +145,7 @@ public class RankRunTests : CliRun
                 ["evaluate", "answers", "--model", "m", "--data", "d", "--context", "64"],
                 "Cannot run longlora evaluate answers on 2 ranks"
             },
-            { "mpirun.openmpi", ["evaluate", "passkey", "--model", "m"], "Give --lengths" },
+            { "mpirun.openmpi", ["evaluate", "passkey", "--model", "m"], "longlora evaluate passkey needs --lengths" },
             { "mpirun.mpich", ["train", "--steps", "many"], "steps is 'many'" },
             { "mpirun.openmpi", ["train", "--no-such-option"], "There is no option --no-such-option" },
         };

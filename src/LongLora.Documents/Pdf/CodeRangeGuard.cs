@@ -7,8 +7,8 @@ namespace LongLora.Documents.Pdf;
 
 /// <summary>
 /// Refuses fonts whose table of letters has a range that PdfPig never comes to the end of: it counts from the first code to the last one by
-/// one, so that <c>&lt;0000&gt; &lt;FFFFFF&gt; &lt;0041&gt;</c> costs seconds and a gigabyte, and <c>&lt;0044&gt; &lt;80&gt; &lt;0061&gt;</c> all memory
-/// there is.
+/// one, so that the line <c>[0000] [FFFFFF] [0041]</c> (in angle brackets) costs seconds and a gigabyte, and <c>[0044] [80] [0061]</c> all
+/// memory there is.
 /// </summary>
 internal sealed class CodeRangeGuard : IFilterProvider
 {

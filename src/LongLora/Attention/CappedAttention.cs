@@ -23,7 +23,7 @@ internal static class CappedAttention
     /// <param name="window">How many tokens a token looks at, itself included.</param>
     /// <param name="cap">c; null for plain scores.</param>
     /// <param name="past">
-    /// How many tokens the first query is behind the first key; every query sees a key. Null if the queries are the last tokens of the keys.
+    /// How many tokens the first query is behind the first key; each sees a key. Null if the queries are the last tokens of the keys.
     /// </param>
     internal static (Tensor Output, Tensor LogSumExp) Forward(
         Tensor query,

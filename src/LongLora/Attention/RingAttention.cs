@@ -182,7 +182,7 @@ internal sealed class RingAttention(RingPlan plan, ICommunicator ranks) : IAtten
         var count = plan.Count(ranks.Rank);
         if (documentLengths is not null || query.size(0) != 1 || new[] { query, key, value }.Any(heads => heads.size(2) != count))
             throw new ShapeException(
-                $"Attention of rank {ranks.Rank}'s part of a text needs queries, keys and values of {count} tokens in one row and no lengths "
+                $"Attention of rank {ranks.Rank}'s part of a text needs queries, keys and values of {count} tokens in a row and no lengths "
                     + $"of documents, but the queries are [{string.Join(", ", query.shape)}] and the keys [{string.Join(", ", key.shape)}]."
             );
     }

@@ -61,7 +61,7 @@ public static class Perplexity
         TextRanks.CheckBlocks(model, parts);
         if (parts > 1 && attention is not (null or FullAttention))
             throw new ConfigurationException(
-                $"sequence-parallel is {parts}, but only full attention of a window can be divided in an evaluation. Set attention to full, "
+                $"sequence-parallel is {parts}, but only full attention of a window can be divided in evaluations. Set attention to full, "
                     + "or set sequence-parallel to 1."
             );
         if (context < 2)
