@@ -13,6 +13,8 @@ public class BenchTests : CliRun
         "full_flops",
         "s2_gflops_useful",
         "gemm_gflops",
+        "s2_recomputed_flops",
+        "full_recomputed_flops",
         "s2_peak_bytes",
         "full_peak_bytes",
     ];
@@ -36,6 +38,18 @@ public class BenchTests : CliRun
         }
         // Products grow with the tokens, attention with their square.
         Assert.True(results[1].GetProperty("full_flops").GetDouble() > 2 * results[0].GetProperty("full_flops").GetDouble());
+    }
+
+    [Fact]
+    public void Step_with_memory_to_spare_computes_less_again()
+    {
+        double Measure(string memory)
+        {
+            string[] step = ["bench", "step", "--model", Stories, "--context", "128", "--steps", "1", "--activation-memory", memory];
+            Succeed([.. step, "--json", At("step.json")]);
+            return Results("step.json")[0].GetProperty("s2_recomputed_flops").GetDouble();
+        }
+        Assert.InRange(Measure("1GiB"), 0, 0.5 * Measure("0"));
     }
 
     [Fact]
