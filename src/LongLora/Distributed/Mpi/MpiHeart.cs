@@ -98,6 +98,8 @@ internal sealed unsafe class MpiHeart
     internal void EndJob(int exitCode, string why)
     {
         _tell(why);
+        // MPICH's launcher throws away what it has not read yet when a rank aborts.
+        Thread.Sleep(TimeSpan.FromMilliseconds(300));
         // MPI_Abort can block where a rank or a link is gone.
         new Thread(() =>
         {
