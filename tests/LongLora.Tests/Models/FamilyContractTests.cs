@@ -274,50 +274,12 @@ public sealed class FamilyContractTests : IDisposable
     [InlineData("gemma4_text")]
     public void Lean_pass_in_many_pieces_has_the_gradients_of_plain_autograd(string type, bool isLinear = false)
     {
-        const int length = 8300,
-            heads = 8,
-            size = 32;
+        const int length = 8300;
         using var scope = NewDisposeScope();
         using var model = ModelLoader.Create(
-            new ModelConfig
-            {
-                ModelType = type,
-                LinearAttention = new LinearAttentionConfig
-                {
-                    KeyHeadCount = 2,
-                    ValueHeadCount = 4,
-                    KeySize = 8,
-                    ValueSize = 16,
-                    ConvolutionSize = 4,
-                },
-                HiddenSize = type == "gpt_neox" ? heads * size : size,
-                IntermediateSize = 1024,
-                LayerCount = type == "gemma4_text" ? 2 : 1,
-                TokenInputs = type == "gemma4_text" ? new TokenInputConfig { Size = 8, VocabularySize = 100 } : null,
-                HeadCount = heads,
-                KeyValueHeadCount = type == "gpt_neox" ? heads : 4,
-                HeadSize = size,
-                RotarySize = type is "phi3" or "gpt_neox" or "glm4" ? size / 4 : size,
-                InterleavedRotation = type == "glm4",
-                VocabularySize = 100,
-                MaxPositions = length,
-                AttentionBias = type is "gpt_neox" or "gpt_oss",
-                ParallelResidual = type is "gpt_neox",
-                ScoreCap = type == "gemma2" ? 2 : null,
-                LogitCap = type == "gemma2" ? 3 : null,
-                Experts =
-                    type == "gpt_oss"
-                        ? new ExpertConfig
-                        {
-                            Count = 4,
-                            PerToken = 2,
-                            Size = 64,
-                        }
-                        : null,
-                ActivationLimit = 7,
-                Activation = type == "gpt_neox" ? "gelu" : "silu",
-                SlidingWindow = type == "gpt_neox" ? null : 100,
-            }.PlanLayers((layer, plan) => plan with { IsLinear = isLinear, KeysOf = layer == 0 ? null : 0 }),
+            ManyPieces
+                .Describe(type, length, layers: type == "gemma4_text" ? 2 : 1)
+                .PlanLayers((layer, plan) => plan with { IsLinear = isLinear, KeysOf = layer == 0 ? null : 0 }),
             1
         );
         using var set = AttachTrained(model, new AdapterOptions { Rank = 4 });

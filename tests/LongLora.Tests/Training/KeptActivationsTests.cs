@@ -117,42 +117,9 @@ public sealed class KeptActivationsTests : IDisposable
     [InlineData("gemma2")]
     public void Many_pieces_have_the_same_bits_with_any_budget(string type)
     {
-        const int length = 8300,
-            heads = 8,
-            size = 32;
+        const int length = 8300;
         using var scope = NewDisposeScope();
-        using var model = ModelLoader.Create(
-            new ModelConfig
-            {
-                ModelType = type,
-                HiddenSize = type == "gpt_neox" ? heads * size : size,
-                IntermediateSize = 1024,
-                LayerCount = 2,
-                HeadCount = heads,
-                KeyValueHeadCount = type == "gpt_neox" ? heads : 4,
-                HeadSize = size,
-                RotarySize = type == "gpt_neox" ? size / 4 : size,
-                VocabularySize = 100,
-                MaxPositions = length,
-                AttentionBias = type is "gpt_neox" or "gpt_oss",
-                ParallelResidual = type is "gpt_neox",
-                ScoreCap = type == "gemma2" ? 2 : null,
-                LogitCap = type == "gemma2" ? 3 : null,
-                Experts =
-                    type == "gpt_oss"
-                        ? new ExpertConfig
-                        {
-                            Count = 4,
-                            PerToken = 2,
-                            Size = 64,
-                        }
-                        : null,
-                ActivationLimit = 7,
-                Activation = type == "gpt_neox" ? "gelu" : "silu",
-                SlidingWindow = type is "gpt_oss" or "gemma2" ? 100 : null,
-            },
-            1
-        );
+        using var model = ModelLoader.Create(ManyPieces.Describe(type, length, layers: 2), 1);
         using var set = Attach(model, new AdapterOptions { Rank = 4 });
         using var parameters = new ParameterBuffer(set.Weights);
         new Case(model, parameters, Ids(model, 1, length), new ShiftedSparseAttention(256)).Check(type);
