@@ -29,7 +29,7 @@ public class DividedMemoryTests : CliRun
                 + $"{saved:N0} MB expected"
         );
         // Heaps of .NET and libtorch differ by some tens of MB.
-        Assert.InRange(whole - divided, saved - 40, saved + 40);
+        Assert.InRange(whole - divided, saved - 40, saved + 60);
         Assert.Equal(Adapter("whole"), Adapter("divided"));
     }
 

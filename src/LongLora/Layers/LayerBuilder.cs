@@ -1,3 +1,5 @@
+using LongLora.Runtime;
+
 namespace LongLora.Layers;
 
 /// <summary>
@@ -48,6 +50,7 @@ internal sealed class LayerBuilder(WeightSource source, IProjectionSource? proje
             _block = i;
             _blocks.Add([]);
             blocks[i] = make(i);
+            HostMemory.TrimIfGrown(); // of what quantizing a block needed
         }
         _block = null;
         return blocks;

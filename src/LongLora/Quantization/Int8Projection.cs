@@ -35,7 +35,7 @@ internal sealed class Int8Projection : QuantizedProjection
         using var noGradient = no_grad();
         using var scope = NewDisposeScope();
         device ??= weight.device;
-        var codes = empty([.. weight.shape], ScalarType.Int8, device);
+        var codes = HostMemory.AllocateApart(() => empty([.. weight.shape], ScalarType.Int8, device));
         var magnitudes = empty([weight.size(0)], ScalarType.Float32, device);
         var step = Math.Max(1, elementsPerChunk / Math.Max(1, weight.size(1)));
         for (long start = 0; start < weight.size(0); start += step)

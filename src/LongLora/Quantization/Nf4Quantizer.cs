@@ -28,7 +28,7 @@ internal static unsafe class Nf4Quantizer
         using var scope = NewDisposeScope();
         var flat = weight.detach().reshape(-1);
         var count = flat.numel();
-        var codes = empty([(count + 1) / 2, 1], ScalarType.Byte);
+        var codes = HostMemory.AllocateApart(() => empty([(count + 1) / 2, 1], ScalarType.Byte));
         var magnitudes = empty([(count + Nf4Codebook.BlockSize - 1) / Nf4Codebook.BlockSize], ScalarType.Float32);
         nint codesAt = NativeTensor.GetPointer(codes),
             magnitudesAt = NativeTensor.GetPointer(magnitudes);
