@@ -1,7 +1,6 @@
 using LongLora.Adapters;
 using LongLora.Attention;
 using LongLora.Checkpoints;
-using LongLora.Configs;
 using LongLora.Models;
 using LongLora.Positions;
 using LongLora.Tests.Models;
