@@ -13,6 +13,8 @@ namespace LongLora.Configs;
 /// <param name="element">The object.</param>
 internal sealed class ConfigFields(string file, string path, JsonElement element)
 {
+    private const int MostCount = 4096;
+
     private readonly HashSet<string> _known = new(StringComparer.Ordinal);
 
     public bool Has(string name) => Find(name) is not null;
@@ -23,6 +25,23 @@ internal sealed class ConfigFields(string file, string path, JsonElement element
     public int ReadInteger(string name, int minimum = 1) => ReadIntegerOrNull(name, minimum) ?? throw MakeMissingError(name);
 
     public int? ReadIntegerOrNull(string name, int minimum = 1) => Find(name) is { } value ? ToInteger(name, value, minimum) : null;
+
+    /// <summary>
+    /// The number of things that are made one by one, such as layers, so that a wrong number is refused and not endless work.
+    /// </summary>
+    public int? ReadCountOrNull(string name) =>
+        ReadIntegerOrNull(name) switch
+        {
+            > MostCount => throw MakeError(
+                name,
+                Find(name)!.Value,
+                string.Create(CultureInfo.InvariantCulture, $"it must be at most {MostCount:N0}")
+            ),
+            var count => count,
+        };
+
+    /// <summary>As <see cref="ReadCountOrNull"/>, for a field that must be there.</summary>
+    public int ReadCount(string name) => ReadCountOrNull(name) ?? throw MakeMissingError(name);
 
     public double ReadNumber(string name, double minimum) => ReadNumberOrNull(name, minimum) ?? throw MakeMissingError(name);
 

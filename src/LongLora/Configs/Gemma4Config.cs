@@ -71,7 +71,7 @@ internal static class Gemma4Config
     private static ExpertConfig? ReadExperts(ConfigFields fields)
     {
         var (count, perToken, size) = (
-            fields.ReadIntegerOrNull("num_experts"),
+            fields.ReadCountOrNull("num_experts"),
             fields.ReadIntegerOrNull("top_k_experts"),
             fields.ReadIntegerOrNull("moe_intermediate_size")
         );
@@ -79,7 +79,7 @@ internal static class Gemma4Config
             return null;
         var experts = new ExpertConfig
         {
-            Count = count ?? fields.ReadInteger("num_experts"),
+            Count = count ?? fields.ReadCount("num_experts"),
             PerToken = perToken ?? fields.ReadInteger("top_k_experts"),
             Size = size ?? fields.ReadInteger("moe_intermediate_size"),
         };

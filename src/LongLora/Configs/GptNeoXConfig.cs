@@ -21,7 +21,7 @@ internal static class GptNeoXConfig
             ModelType = ModelType,
             HiddenSize = width,
             IntermediateSize = fields.ReadInteger("intermediate_size"),
-            LayerCount = fields.ReadInteger("num_hidden_layers"),
+            LayerCount = fields.ReadCount("num_hidden_layers"),
             HeadCount = heads,
             KeyValueHeadCount = heads,
             HeadSize = width / heads,

@@ -54,7 +54,7 @@ internal static class LlamaConfig
             ModelType = modelType,
             HiddenSize = width,
             IntermediateSize = Size("intermediate_size", rules.IntermediateSize),
-            LayerCount = Size("num_hidden_layers", rules.LayerCount),
+            LayerCount = fields.ReadCountOrNull("num_hidden_layers") ?? rules.LayerCount ?? fields.ReadCount("num_hidden_layers"),
             HeadCount = heads,
             KeyValueHeadCount = keyValueHeads,
             HeadSize = headSize,

@@ -28,7 +28,7 @@ internal static class MixtralConfig
     {
         // How Python trains its routers.
         fields.MarkKnown("router_aux_loss_coef", "output_router_logits");
-        var (count, formerly) = (fields.ReadIntegerOrNull("num_local_experts"), fields.ReadIntegerOrNull("num_experts"));
+        var (count, formerly) = (fields.ReadCountOrNull("num_local_experts"), fields.ReadCountOrNull("num_experts"));
         fields.Require(
             count is null || formerly is null || count == formerly,
             "num_local_experts",
@@ -36,7 +36,7 @@ internal static class MixtralConfig
         );
         var experts = new ExpertConfig
         {
-            Count = count ?? formerly ?? fields.ReadInteger("num_local_experts"),
+            Count = count ?? formerly ?? fields.ReadCount("num_local_experts"),
             PerToken = fields.ReadInteger("num_experts_per_tok"),
             Size = size,
         };

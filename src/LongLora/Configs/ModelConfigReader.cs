@@ -9,6 +9,9 @@ namespace LongLora.Configs;
 /// </summary>
 internal static class ModelConfigReader
 {
+    // Each has layers of its own; the largest published models have about 25,000.
+    private const int MostExperts = 1 << 17;
+
     /// <summary>The families that can be read (<c>model_type</c>).</summary>
     public static IReadOnlyList<string> Families { get; } =
     [
@@ -143,6 +146,11 @@ internal static class ModelConfigReader
             _ => throw new InvalidOperationException($"{family} is in the list of families but has no reader."),
         };
         fields.RefuseOthers($"{family} models");
+        fields.Require(
+            (config.Experts?.Count ?? 0L) * config.LayerCount <= MostExperts,
+            "num_hidden_layers",
+            $"{config.Experts?.Count} experts in each layer would be more than {MostExperts} in all, the most that are supported"
+        );
         return config;
     }
 }

@@ -119,6 +119,27 @@ public class PublishedFileTests
     public void Parse_mistral_window_is_read_as_transformers_reads_it(string name, string? value, int? window) =>
         Assert.Equal(window, ModelConfigReader.Parse(With(name, "sliding_window", value)).SlidingWindow);
 
+    [Theory]
+    [InlineData("mixtral-8x7b", "num_local_experts", "100000000", "'num_local_experts' is 100000000; it must be at most 4,096.")]
+    [InlineData("mixtral-8x7b", "num_local_experts", "4096", null)]
+    [InlineData("mixtral-8x7b", "num_local_experts", "4097", "'num_local_experts' is 4097; it must be at most 4,096.")]
+    [InlineData("qwen3-235b-a22b", "num_experts", "1394", null)]
+    [InlineData("qwen3-235b-a22b", "num_experts", "1395", "1395 experts in each layer would be more than 131072 in all")]
+    public void Parse_number_of_experts_that_would_be_endless_work_is_refused(string name, string field, string value, string? message)
+    {
+        var root = JsonNode.Parse(ModelConfigWriter.Create(PublishedConfigs.Find(name)))!.AsObject();
+        root[field] = JsonNode.Parse(value);
+        var json = root.ToJsonString();
+        if (message is null)
+            Assert.Equal(value, $"{ModelConfigReader.Parse(json).Experts!.Count}");
+        else
+            Assert.Contains(
+                message,
+                Assert.Throws<CheckpointException>(() => ModelConfigReader.Parse(json)).Message,
+                StringComparison.Ordinal
+            );
+    }
+
     [Fact]
     public void Parse_qwen_window_begins_at_the_layer_that_either_way_of_writing_tells()
     {

@@ -145,6 +145,7 @@ public class ModelConfigReaderTests
     [InlineData("num_key_value_head", "2", "'num_key_value_head' = 2. Did you mean 'num_key_value_heads'?")]
     [InlineData("hidden_size", "\"64\"", "'hidden_size' is \"64\"; it must be an integer of at least 1.")]
     [InlineData("hidden_size", "0", "'hidden_size' is 0; it must be an integer of at least 1.")]
+    [InlineData("num_hidden_layers", "1000000000", "'num_hidden_layers' is 1000000000; it must be at most 4,096.")]
     [InlineData("hidden_size", "64.5", "'hidden_size' is 64.5; it must be an integer")]
     [InlineData("hidden_size", "66", "'hidden_size' is 66; it must be a multiple of num_attention_heads, 4, if there is no head_dim.")]
     [InlineData("head_dim", "15", "'head_dim' is 15; it must be even because RoPE rotates pairs of numbers, and a head has 15.")]

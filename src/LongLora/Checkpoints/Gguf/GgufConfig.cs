@@ -49,6 +49,7 @@ internal sealed class GgufConfig
             keyHeads = OfFirst("attention.head_count_kv") ?? heads;
         Require(heads % keyHeads == 0, "attention.head_count_kv", keyHeads, $"it must divide the number of heads, {heads}");
         Require(layers > 0, "nextn_predict_layers", FurtherBlocks, "no block is left for the model");
+        Require(layers <= _file.Tensors.Count, "block_count", layers, $"the file has only {_file.Tensors.Count} tensors");
         var headSize = Uniform("attention.key_length");
         Require(
             headSize is not null || width % heads == 0,
