@@ -22,7 +22,7 @@ internal ref struct ParquetFooter
         Struct = 12;
 
     // The types of the fields that the library knows, from the first on: a letter for each, then the structures in them by number.
-    // b true or false, i a whole number, s bytes, l a list, m a structure, . anything.
+    // b true or false, i a whole number, s bytes, m a structure, l, n, t a list of structures, whole numbers, bytes, . anything.
     private static readonly Dictionary<string, (string Types, Dictionary<int, string> Inner)> s_known = new()
     {
         ["file"] = (
@@ -53,7 +53,7 @@ internal ref struct ParquetFooter
         ["group"] = ("liiliii", new() { [1] = "chunk", [4] = "sorting" }),
         ["chunk"] = ("simiiiims", new() { [3] = "column" }),
         ["column"] = (
-            "illiiiiliiimlii",
+            "intiiiiliiimlii",
             new()
             {
                 [8] = "pair",
@@ -122,7 +122,7 @@ internal ref struct ParquetFooter
             var expected = number >= 1 && number <= known.Item1.Length ? known.Item1[number - 1] : '.';
             if (!IsOf(type, expected))
                 throw MakeError($"field {number} has the type {type}");
-            Skip(type, known.Item2.GetValueOrDefault(number), inList: false, depth);
+            Skip(type, expected, known.Item2.GetValueOrDefault(number), inList: false, depth);
         }
     }
 
@@ -132,12 +132,12 @@ internal ref struct ParquetFooter
             'b' => type is 1 or False,
             'i' => type is >= I8 and < Double,
             's' => type == Binary,
-            'l' => type == List,
+            'l' or 'n' or 't' => type == List,
             'm' => type == Struct,
             _ => type is >= 1 and <= Struct,
         };
 
-    private void Skip(int type, string? kind, bool inList, int depth)
+    private void Skip(int type, char expected, string? kind, bool inList, int depth)
     {
         switch (type)
         {
@@ -158,7 +158,7 @@ internal ref struct ParquetFooter
                 _at += count;
                 break;
             case List or Set:
-                SkipList(kind, depth);
+                SkipList(expected, kind, depth);
                 break;
             case Map:
                 if (TakeCount() > 0)
@@ -174,14 +174,21 @@ internal ref struct ParquetFooter
             throw MakeError("a field ends behind the end");
     }
 
-    private void SkipList(string? kind, int depth)
+    private void SkipList(char expected, string? kind, int depth)
     {
         var head = Take();
         var (count, type) = (head >> 4 is < 15 and var few ? few : TakeCount(), head & 15);
-        if (kind is not null && count > 0 && type != Struct)
+        var item = expected switch
+        {
+            'l' => 'm',
+            'n' => 'i',
+            't' => 's',
+            _ => '.',
+        };
+        if (count > 0 && !IsOf(type, item))
             throw MakeError($"a list has items of the type {type}");
         for (var i = 0; i < count; i++)
-            Skip(type, kind, inList: true, depth + 1);
+            Skip(type, '.', kind, inList: true, depth + 1);
     }
 
     private int TakeCount() =>

@@ -239,6 +239,31 @@ public sealed class ParquetReaderTests : IDisposable
         );
     }
 
+    [Theory]
+    [InlineData(5, 8)] // numbers that are texts: the library would read numbers to the end and go on for ever
+    [InlineData(5, 12)]
+    [InlineData(8, 5)]
+    [InlineData(12, 5)]
+    public void Read_list_of_items_of_another_type_is_refused(byte type, byte other)
+    {
+        var path = Write("a.parquet", new[] { new Texts { text = "one" } });
+        var bytes = File.ReadAllBytes(path);
+        var footer = bytes.Length - 8 - BitConverter.ToInt32(bytes, bytes.Length - 8);
+        // Headers of fields that are lists, each followed by the number and type of its items.
+        var lists = Enumerable
+            .Range(footer, bytes.Length - 9 - footer)
+            .Where(i => bytes[i] == 0x19 && (bytes[i + 1] & 15) == type)
+            .ToArray();
+        Assert.NotEmpty(lists);
+        foreach (var list in lists)
+        {
+            var damaged = bytes.ToArray();
+            damaged[list + 1] = (byte)(damaged[list + 1] & 0xF0 | other);
+            File.WriteAllBytes(path, damaged);
+            Assert.Throws<DataException>(() => Read(path, s => new ParquetReader().Read(s, "a.parquet").Select(d => d.Text.ReadToEnd())));
+        }
+    }
+
 #pragma warning disable IDE1006, CA1812, CA1002 // names are those of columns
     internal sealed class Alpaca
     {
