@@ -7,13 +7,14 @@ using LongLora.Export;
 using LongLora.Loading;
 using LongLora.Models;
 using LongLora.Positions;
+using LongLora.Quantization;
 using static TorchSharp.torch;
 
 namespace LongLora.Benchmarks;
 
 /// <summary>
 /// Reading a prompt and making tokens, here and in llama.cpp, in one process: the same GGUF file, the same tokens, the same number of
-/// threads, by turns. Each side keeps its defaults otherwise.
+/// threads, by turns. Blocks stay blocks. Each side keeps its defaults otherwise.
 /// </summary>
 internal static class LlamaCppComparison
 {
@@ -52,7 +53,7 @@ internal static class LlamaCppComparison
 
     private static void Compare(string path, GgufFileType type, int threads, int promptTokens, int newTokens)
     {
-        using var ours = new Here(path, promptTokens + newTokens);
+        using var ours = new Here(path, promptTokens + newTokens, type == GgufFileType.Q8_0);
         using var theirs = new LlamaCpp(path, promptTokens + newTokens, threads);
         var random = new Random(0);
         int[] prompt = [.. Enumerable.Range(0, promptTokens).Select(_ => random.Next(ours.VocabularySize))];
@@ -108,9 +109,10 @@ internal static class LlamaCppComparison
         private readonly RotaryEmbedding _positions;
         private readonly KeyValueCache _cache;
 
-        public Here(string path, int context)
+        public Here(string path, int context, bool hasBlocks)
         {
-            _model = LoadedModel.Open(ModelSource.Open(path), new LoadOptions { Device = "cpu" });
+            var options = new LoadOptions { Device = "cpu", Quantization = hasBlocks ? QuantizationKind.Keep : QuantizationKind.None };
+            _model = LoadedModel.Open(ModelSource.Open(path), options);
             _positions = RotaryEmbedding.Create(_model.Network.Config, context, _model.Network.Device);
             _cache = new(_model.Network, context, 1);
         }

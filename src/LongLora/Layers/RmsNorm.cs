@@ -1,3 +1,4 @@
+using System.Numerics;
 using LongLora.Runtime;
 using static TorchSharp.torch;
 
@@ -18,6 +19,8 @@ internal sealed class RmsNorm(Weight weight, double epsilon, bool isOffset = fal
     /// <inheritdoc/>
     public Tensor Forward(Tensor input)
     {
+        if (SmallWork.Fits(input))
+            return ForwardSmall(input);
         using var scope = NewDisposeScope();
         var wide = input.In(ScalarType.Float32);
         var scale = (wide * wide).mean([-1], keepdim: true).add_(Scalars.Of(epsilon), Scalars.One).rsqrt_();
@@ -25,5 +28,35 @@ internal sealed class RmsNorm(Weight weight, double epsilon, bool isOffset = fal
         if (isOffset)
             factor = factor.add(Scalars.One, Scalars.One);
         return (wide * scale).mul(factor).In(input.dtype).MoveToOuterDisposeScope();
+    }
+
+    [ThreadStatic]
+    private static PinnedBuffer? s_weights;
+
+    // The same in one loop.
+    private unsafe Tensor ForwardSmall(Tensor input)
+    {
+        var (size, output) = (input.size(-1), empty_like(input));
+        float* x = (float*)NativeTensor.GetPointer(input),
+            y = (float*)NativeTensor.GetPointer(output);
+        var weights = StoredNumbers.Read(
+            weight.Value.dtype,
+            NativeTensor.GetPointer(weight.Value),
+            size,
+            1,
+            (s_weights ??= new()).Get(size)
+        );
+        var more = isOffset ? 1f : 0f;
+        for (var end = x + input.numel(); x < end; x += size, y += size)
+        {
+            var squares = StoredNumbers.Dot<StoredNumbers.Fp32, float>(x, x, size);
+            var scale = 1 / MathF.Sqrt(squares / size + (float)epsilon);
+            var (i, width) = (0L, Vector<float>.Count);
+            for (; i + width <= size; i += width)
+                (Vector.Load(x + i) * scale * (Vector.Load(weights + i) + new Vector<float>(more))).Store(y + i);
+            for (; i < size; i++)
+                y[i] = x[i] * scale * (weights[i] + more);
+        }
+        return output;
     }
 }

@@ -1,5 +1,7 @@
+using System.Numerics;
 using LongLora.Configs;
 using LongLora.Runtime;
+using TorchSharp;
 using static TorchSharp.torch;
 
 namespace LongLora.Positions;
@@ -143,13 +145,16 @@ internal sealed class RotaryEmbedding : IDisposable
     /// The same tables in a layout that rotates heads outside autograd with few calls. Use it for single tokens, where the calls take most
     /// of the time. The new tensors live as long as the surrounding dispose scope.
     /// </summary>
-    internal RotaryEmbedding ForFewTokens()
+    /// <param name="type">The type of the heads. In fp32 on the CPU one loop rotates them, which needs no other layout.</param>
+    internal RotaryEmbedding ForFewTokens(ScalarType type)
     {
+        if (type == ScalarType.Float32 && _cos.device_type == DeviceType.CPU)
+            return this;
         var laid = new RotaryEmbedding(_cos, _sin)
         {
             IsInterleaved = IsInterleaved,
-            Local = Local?.ForFewTokens(),
-            Queries = Queries?.ForFewTokens(),
+            Local = Local?.ForFewTokens(type),
+            Queries = Queries?.ForFewTokens(type),
         };
         if (!IsInterleaved)
             (laid._bothCos, laid._bothSin) = (cat([_cos, _cos], -1), cat([-_sin, _sin], -1));
@@ -199,6 +204,8 @@ internal sealed class RotaryEmbedding : IDisposable
     {
         if (ReferenceEquals(this, None))
             return heads.contiguous();
+        if (SmallWork.Fits(heads) && heads.size(1) == 1 && _cos.is_contiguous() && _sin.is_contiguous())
+            return RotateSmall(heads);
         using var scope = NewDisposeScope();
         if (_bothCos is not null && heads.size(3) == _bothCos.size(-1))
         {
@@ -209,6 +216,45 @@ internal sealed class RotaryEmbedding : IDisposable
         }
         var (a, b, rest, cos, sin) = Split(heads);
         return Pair((a * cos).sub_(b * sin), (b * cos).add_(a * sin, Scalars.One), rest).In(heads.dtype).MoveToOuterDisposeScope();
+    }
+
+    // One token of each row, in one loop; the same bits.
+    private unsafe Tensor RotateSmall(Tensor heads)
+    {
+        var output = empty_like(heads);
+        long half = _cos.size(-1),
+            size = heads.size(3),
+            count = heads.size(0) * heads.size(2),
+            perTable = count * half / _cos.numel(); // heads that share a position
+        float* x = (float*)NativeTensor.GetPointer(heads),
+            y = (float*)NativeTensor.GetPointer(output),
+            cos = (float*)NativeTensor.GetPointer(_cos),
+            sin = (float*)NativeTensor.GetPointer(_sin);
+        var (step, other) = IsInterleaved ? (2L, 1L) : (1L, half);
+        for (var head = 0L; head < count; head++, x += size, y += size)
+        {
+            float* c = cos + head / perTable * half,
+                s = sin + head / perTable * half;
+            var i = 0L;
+            for (var width = Vector<float>.Count; !IsInterleaved && i + width <= half; i += width)
+            {
+                Vector<float> a = Vector.Load(x + i),
+                    b = Vector.Load(x + half + i),
+                    byCos = Vector.Load(c + i),
+                    bySin = Vector.Load(s + i);
+                (a * byCos - b * bySin).Store(y + i);
+                (b * byCos + a * bySin).Store(y + half + i);
+            }
+            for (; i < half; i++)
+            {
+                float a = x[i * step],
+                    b = x[i * step + other];
+                y[i * step] = a * c[i] - b * s[i];
+                y[i * step + other] = b * c[i] + a * s[i];
+            }
+            new Span<float>(x + 2 * half, (int)(size - 2 * half)).CopyTo(new(y + 2 * half, (int)(size - 2 * half)));
+        }
+        return output;
     }
 
     /// <summary>

@@ -1,5 +1,4 @@
-using System.Runtime.Intrinsics;
-using System.Runtime.Intrinsics.X86;
+using LongLora.Runtime;
 
 namespace LongLora.Quantization;
 
@@ -28,7 +27,7 @@ internal static unsafe class Int8Kernel
     )
     {
         void Run(long row) =>
-            DequantizeRow(
+            StoredNumbers.Widen(
                 (sbyte*)codes + (rows.Start + row) * width + columns.Start,
                 ((float*)scales)[row],
                 columns.Count,
@@ -49,23 +48,5 @@ internal static unsafe class Int8Kernel
             for (var row = rows.Count * task / tasks; row < end; row++)
                 Run(row);
         });
-    }
-
-    /// <summary>Writes consecutive numbers of one row on the calling thread.</summary>
-    public static void DequantizeRow(sbyte* codes, float scale, long count, float* output, bool wide = true)
-    {
-        long i = 0;
-        if (wide && Avx512F.IsSupported)
-        {
-            for (var factor = Vector512.Create(scale); i + 16 <= count; i += 16)
-                (Avx512F.ConvertToVector512Single(Avx512F.ConvertToVector512Int32(Vector128.Load(codes + i))) * factor).Store(output + i);
-        }
-        else if (wide && Avx2.IsSupported)
-        {
-            for (var factor = Vector256.Create(scale); i + 8 <= count; i += 8)
-                (Avx.ConvertToVector256Single(Avx2.ConvertToVector256Int32(codes + i)) * factor).Store(output + i);
-        }
-        for (; i < count; i++)
-            output[i] = codes[i] * scale;
     }
 }

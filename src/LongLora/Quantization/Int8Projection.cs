@@ -122,7 +122,7 @@ internal sealed class Int8Projection : QuantizedProjection
         nint codes = NativeTensor.GetPointer(_codes.Value),
             magnitudes = NativeTensor.GetPointer(_magnitudes.Value);
         return (row, target) =>
-            Int8Kernel.DequantizeRow((sbyte*)codes + row * InputSize, ((float*)magnitudes)[row] / Largest, InputSize, target);
+            StoredNumbers.Widen((sbyte*)codes + row * InputSize, ((float*)magnitudes)[row] / Largest, InputSize, target);
     }
 
     internal override IEnumerable<TensorToWrite> ToStoredTensors(string name)

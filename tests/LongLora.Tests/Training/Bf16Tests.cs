@@ -91,7 +91,7 @@ public sealed class Bf16Tests : IDisposable
             {
                 (positions.Rotate(heads.to(ScalarType.Float32)), positions.Rotate(heads)),
                 (positions.RotateBack(heads.to(ScalarType.Float32)), positions.RotateBack(heads)),
-                (positions.Rotate(heads.to(ScalarType.Float32)), positions.ForFewTokens().Rotate(heads)),
+                (positions.Rotate(heads.to(ScalarType.Float32)), positions.ForFewTokens(ScalarType.BFloat16).Rotate(heads)),
             }
         )
         {

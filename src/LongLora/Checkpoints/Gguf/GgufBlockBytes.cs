@@ -1,5 +1,6 @@
 using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
+using LongLora.Runtime;
 
 namespace LongLora.Checkpoints;
 
@@ -10,7 +11,7 @@ internal static unsafe class GgufBlockBytes
 
     /// <summary>A scale in fp16.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static float Half(byte* at) => (float)Unsafe.ReadUnaligned<Half>(at);
+    public static float Half(byte* at) => StoredNumbers.WidenHalf(Unsafe.ReadUnaligned<ushort>(at));
 
     /// <summary>Half a byte each: the low halves of 16 bytes for part 0, the high halves for part 1.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

@@ -157,21 +157,39 @@ internal static unsafe class GgufBlocks
     private static float Dot<TBlock>(byte* blocks, long count, float* x, float* sums)
         where TBlock : struct, IGgufBlock<TBlock>
     {
-        Vector256<float> total = default;
+        // Two sums by turns, because each addition waits for the one before it. All types have an even number of parts.
+        Vector256<float> total = default,
+            other = default;
         var shifts = 0f;
         for (var end = x + count; x < end; blocks += TBlock.Bytes)
         {
             var block = TBlock.Open(blocks);
-            for (var part = 0; part < TBlock.Parts; part++, x += PartSize, sums++)
+            for (var part = 0; part < TBlock.Parts; part += 2, x += 2 * PartSize, sums += 2)
             {
-                var (first, second) = Floats(block.Read(blocks, part, out var scale, out var shift));
-                var product = Vector256.MultiplyAddEstimate(second, Vector256.Load(x + 8), first * Vector256.Load(x));
-                total = Vector256.MultiplyAddEstimate(product, Vector256.Create(scale), total);
-                if (TBlock.HasShift)
-                    shifts += shift * *sums;
+                total = AddPart(block, blocks, part, x, sums, total, ref shifts);
+                other = AddPart(block, blocks, part + 1, x + PartSize, sums + 1, other, ref shifts);
             }
         }
-        return Vector256.Sum(total) + shifts;
+        return Vector256.Sum(total + other) + shifts;
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Vector256<float> AddPart<TBlock>(
+        TBlock block,
+        byte* at,
+        int part,
+        float* x,
+        float* sums,
+        Vector256<float> total,
+        ref float shifts
+    )
+        where TBlock : struct, IGgufBlock<TBlock>
+    {
+        var (first, second) = Floats(block.Read(at, part, out var scale, out var shift));
+        var product = Vector256.MultiplyAddEstimate(second, Vector256.Load(x + 8), first * Vector256.Load(x));
+        if (TBlock.HasShift)
+            shifts += shift * *sums;
+        return Vector256.MultiplyAddEstimate(product, Vector256.Create(scale), total);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

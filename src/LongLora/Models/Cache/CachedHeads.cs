@@ -1,3 +1,4 @@
+using LongLora.Attention;
 using LongLora.Runtime;
 using static TorchSharp.torch;
 
@@ -57,18 +58,14 @@ internal sealed class CachedHeads : IDisposable
         slots.copy_(part.mul(largest.reciprocal().mul_(Scalars.Of(127)).nan_to_num(0, 0, 0)).round_());
     }
 
+    /// <summary>The heads in some slots, [1, J, n, K], as views.</summary>
+    internal StoredHeads Show(int row, long start, long count) =>
+        new(SelectSlots(_numbers, row, start, count), _scales is null ? null : SelectSlots(_scales, row, start, count));
+
     /// <summary>
     /// The heads in some slots, [1, J, n, K]: a view if they are stored in the type that the model computes in, else a copy.
     /// </summary>
-    internal Tensor Read(int row, long start, long count)
-    {
-        var slots = SelectSlots(_numbers, row, start, count);
-        if (slots.dtype == _computeType)
-            return slots;
-        using var scope = NewDisposeScope();
-        var wide = slots.to(_computeType);
-        return (_scales is null ? wide : wide.mul_(SelectSlots(_scales, row, start, count))).MoveToOuterDisposeScope();
-    }
+    internal Tensor Read(int row, long start, long count) => Show(row, start, count).Widen(_computeType);
 
     /// <summary>Copies the first slots of all rows from a cache with the same rows and number type.</summary>
     internal void CopyFrom(CachedHeads other, long count)

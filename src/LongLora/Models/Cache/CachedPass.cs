@@ -150,8 +150,9 @@ internal static class CachedPass
         using var scope = NewDisposeScope();
         long[] shape = [ids.size(0), ids.size(1), model.Config.HiddenSize];
         var hidden = model.Embedding.Forward(ids, model.ComputeType).view(-1, shape[2]);
+        using var small = SmallWork.Allow(shape[1] == 1);
         if (shape[1] == 1 && !ReferenceEquals(positions, RotaryEmbedding.None))
-            positions = positions.ForFewTokens();
+            positions = positions.ForFewTokens(model.ComputeType);
         using var side = model.OpenSide(ids, hidden);
         var context = new ForwardContext(s_full, positions) { Side = side };
         for (var i = 0; i < model.Blocks.Count; i++)
@@ -190,10 +191,13 @@ internal static class CachedPass
     private static readonly FullAttention s_full = new();
 
     // [1, H, l, K] against [1, J, n, K]: the last l keys belong to the queries themselves.
-    private static Tensor Attend(DecoderBlock block, Tensor query, Tensor key, Tensor value)
+    private static Tensor Attend(DecoderBlock block, Tensor query, StoredHeads keys, StoredHeads values)
     {
         using var scope = NewDisposeScope();
         var window = block.Window;
+        if (TokenAttention.Takes(query) && block is { ScoreCap: null, Sinks: null } && !(window < keys.Tokens))
+            return TokenAttention.Attend(query, keys, values).MoveToOuterDisposeScope();
+        var (key, value) = (keys.Widen(query.dtype), values.Widen(query.dtype));
         if (block.ScoreCap is { } cap)
             return CappedAttention.Forward(query, key, value, window ?? int.MaxValue, cap).Output.MoveToOuterDisposeScope();
         if (block.Sinks is { } sinks)

@@ -1,3 +1,4 @@
+using LongLora.Attention;
 using LongLora.Runtime;
 using static TorchSharp.torch;
 
@@ -98,7 +99,7 @@ internal sealed class KeyValueCache : IDisposable
     /// Appends keys and values [1, J, l, K] of a block to those of a row, and returns those that the new tokens look at, [1, J, n, K]: all
     /// of them, or with a window W the last W + l - 1.
     /// </summary>
-    internal (Tensor Keys, Tensor Values) Append(int block, int row, Tensor key, Tensor value, int? window)
+    internal (StoredHeads Keys, StoredHeads Values) Append(int block, int row, Tensor key, Tensor value, int? window)
     {
         long start = _lengths[row],
             count = key.size(2),
@@ -111,7 +112,7 @@ internal sealed class KeyValueCache : IDisposable
             keys.Write(row, start, key);
             values.Write(row, start, value);
         }
-        return (keys.Read(row, first, start + count - first), values.Read(row, first, start + count - first));
+        return (keys.Show(row, first, start + count - first), values.Show(row, first, start + count - first));
     }
 
     /// <summary>Reads the next tokens of a row in a recurrent block, [1, l, D] -> [1, l, W].</summary>

@@ -86,7 +86,7 @@ internal static class Gemma4
         };
         var wide = layers.AddExperts(new ExpertStack(name + ".experts.gate_up_proj", model, 2L * experts.Size, false), count, share);
         var down = layers.AddExperts(new ExpertStack(name + ".experts.down_proj", experts.Size, model, false), count, share);
-        var activation = Activations.Get(config.Activation);
+        var activation = Activations.GetGated(config.Activation);
         return new()
         {
             DenseNorm = Norm("pre_feedforward_layernorm"),
