@@ -75,8 +75,7 @@ internal sealed class CorpusRun(
             Join(before, units, records);
             new CorpusManifest(_settings, records!).Write(_manifest);
         }
-        if (Directory.Exists(_parts))
-            Directory.Delete(_parts, recursive: true);
+        AtomicFile.Delete(_parts);
         return CorpusReport.Of(Target, records!, tokenizer, options.Format == CorpusFormat.Bin, sources.Count - fresh.Count, unread);
     }
 
@@ -262,7 +261,7 @@ internal sealed class CorpusRun(
     {
         var kept = records.SelectMany(r => ListTextFiles(r!)).ToHashSet(StringComparer.Ordinal);
         foreach (var file in (before?.Files ?? []).SelectMany(ListTextFiles).Where(f => !kept.Contains(f)))
-            File.Delete(file);
+            AtomicFile.Delete(file);
     }
 
     private static DataException MakeNothingReadError(SourceRecord?[] records)

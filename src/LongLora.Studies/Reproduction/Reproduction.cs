@@ -229,12 +229,8 @@ internal static class Reproduction
     }
 
     // Finished runs need no checkpoints; those of all runs would take a few hundred megabytes.
-    private static void RemoveCheckpoints(ReproductionOptions options, ReproductionRun run)
-    {
-        var path = Locate(options, "runs", run.Name, "checkpoints");
-        if (Directory.Exists(path))
-            Directory.Delete(path, recursive: true);
-    }
+    private static void RemoveCheckpoints(ReproductionOptions options, ReproductionRun run) =>
+        AtomicFile.Delete(Locate(options, "runs", run.Name, "checkpoints"));
 
     private static string Locate(ReproductionOptions options, params string[] names) => Path.Combine([options.Output, .. names]);
 }

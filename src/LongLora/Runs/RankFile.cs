@@ -23,7 +23,7 @@ internal static class RankFile
         var path = Path.Combine(folder, FileName);
         if (ranks.Size == 1)
         {
-            File.Delete(path);
+            AtomicFile.Delete(path);
             return;
         }
         var all = ranks.GatherTexts(Describe(ranks, device));

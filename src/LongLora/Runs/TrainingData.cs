@@ -81,8 +81,8 @@ internal sealed class TrainingData : IDisposable
         finally
         {
             // A file that is mapped stays there for those who have it.
-            if (!isKept && ranks.LocalRank == 0 && Directory.Exists(folder))
-                Directory.Delete(folder, recursive: true);
+            if (!isKept && ranks.LocalRank == 0)
+                AtomicFile.Delete(folder);
         }
     }
 

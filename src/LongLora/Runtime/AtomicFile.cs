@@ -124,6 +124,23 @@ internal static class AtomicFile
         DurableFile.SyncDirectory(parent);
     }
 
+    /// <summary>Deletes a file, or a folder with all that is in it, if it is there.</summary>
+    /// <exception cref="ConfigurationException">It cannot be deleted.</exception>
+    public static void Delete(string path)
+    {
+        try
+        {
+            if (Directory.Exists(path))
+                Directory.Delete(path, recursive: true);
+            else if (File.Exists(path))
+                File.Delete(path);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            throw new ConfigurationException($"Cannot delete '{path}': {e.Message} Change the permissions, or delete it yourself.", e);
+        }
+    }
+
     /// <summary>Turns an I/O error into a message that names the path.</summary>
     internal static void Guard(string path, Action action)
     {

@@ -48,6 +48,26 @@ public class AtomicFileTests
     }
 
     [Fact]
+    public void Delete_file_folder_and_nothing()
+    {
+        using var folder = new TemporaryFolder();
+        AtomicFile.Delete(folder.Text("file", ""));
+        Directory.CreateDirectory(folder["folder"]);
+        folder.Text(Path.Combine("folder", "file"), "");
+        AtomicFile.Delete(folder["folder"]);
+        AtomicFile.Delete(folder["absent", "file"]);
+        Assert.Empty(Directory.GetFileSystemEntries(folder.Root));
+    }
+
+    [Fact]
+    public void Delete_what_cannot_be_deleted_is_named()
+    {
+        Assert.SkipUnless(OperatingSystem.IsLinux(), "a file that nobody can delete is known only for Linux");
+        var message = Assert.Throws<ConfigurationException>(() => AtomicFile.Delete("/proc/self/status")).Message;
+        Assert.StartsWith("Cannot delete '/proc/self/status': ", message, StringComparison.Ordinal);
+    }
+
+    [Fact]
     public void Guard_full_disk_is_named()
     {
         Assert.SkipUnless(File.Exists("/dev/full"), "needs /dev/full");
