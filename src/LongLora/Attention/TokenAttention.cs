@@ -147,6 +147,13 @@ internal static unsafe class TokenAttention
             third.Store(result + d + 2 * width);
             fourth.Store(result + d + 3 * width);
         }
+        for (; d + width <= size; d += width)
+        {
+            var sum = Vector<float>.Zero;
+            for (var t = 0; t < count; t++)
+                sum = Vector.MultiplyAddEstimate(new Vector<float>(weights[t]), Vector.Load(rows + t * stride + d), sum);
+            sum.Store(result + d);
+        }
         for (; d < size; d++)
         {
             var sum = 0f;

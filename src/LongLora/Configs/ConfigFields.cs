@@ -13,7 +13,8 @@ namespace LongLora.Configs;
 /// <param name="element">The object.</param>
 internal sealed class ConfigFields(string file, string path, JsonElement element)
 {
-    private const int MostCount = 4096;
+    /// <summary>The most things of which each is made by itself, so that a wrong number is refused and not endless work.</summary>
+    internal const int MostCount = 4096;
 
     private readonly HashSet<string> _known = new(StringComparer.Ordinal);
 
@@ -26,9 +27,7 @@ internal sealed class ConfigFields(string file, string path, JsonElement element
 
     public int? ReadIntegerOrNull(string name, int minimum = 1) => Find(name) is { } value ? ToInteger(name, value, minimum) : null;
 
-    /// <summary>
-    /// The number of things that are made one by one, such as layers, so that a wrong number is refused and not endless work.
-    /// </summary>
+    /// <summary>The number of things that are made one by one, such as layers: at most <see cref="MostCount"/>.</summary>
     public int? ReadCountOrNull(string name) =>
         ReadIntegerOrNull(name) switch
         {

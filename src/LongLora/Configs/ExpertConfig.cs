@@ -3,9 +3,6 @@ namespace LongLora.Configs;
 /// <summary>A mixture of experts instead of an MLP, or in addition to it.</summary>
 internal sealed record ExpertConfig
 {
-    /// <summary>The most experts of a layer. Each has layers of its own, so a wrong number in a file would be endless work.</summary>
-    internal const int Most = 4096;
-
     /// <summary>E, the number of experts (<c>num_experts</c>, <c>num_local_experts</c>).</summary>
     public required int Count { get; init; }
 

@@ -9,7 +9,7 @@ public sealed class TokenAttentionTests
         [
             .. from heads in new[] { (1, 1), (9, 3), (8, 8), (16, 1) }
             from tokens in new[] { 1, 7, 128, 129, 1000 }
-            from size in new[] { 4, 64, 100 }
+            from size in new[] { 4, 48, 64, 77, 100 }
             select (heads.Item1, heads.Item2, tokens, size),
         ];
 

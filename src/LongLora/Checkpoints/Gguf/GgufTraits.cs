@@ -60,8 +60,8 @@ internal static class GgufTraits
             (keys, config) =>
             {
                 var (count, used) = (keys.Integer(keys.Prefix + "expert_count"), keys.Integer(keys.Prefix + "expert_used_count"));
-                if (count > ExpertConfig.Most)
-                    throw keys.Bad(keys.Prefix + "expert_count", count, $"at most {ExpertConfig.Most} are supported");
+                if (count > ConfigFields.MostCount)
+                    throw keys.Bad(keys.Prefix + "expert_count", count, $"at most {ConfigFields.MostCount} are supported");
                 if (used > count)
                     throw keys.Bad(keys.Prefix + "expert_used_count", used, $"there are {count} experts");
                 keys.Fixed(keys.Prefix + "expert_shared_count", 0, "experts that see every token are not supported");
