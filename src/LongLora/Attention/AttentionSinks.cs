@@ -99,20 +99,15 @@ internal static class AttentionSinks
         {
             // The query heads of a key-value head are treated as so many tokens.
             var queries = query.reshape(1, groups, query.size(1) / groups, query.size(3));
-            (output, sum) = Dispatcher.FlashAttentionCpu(queries, key, value, causal: false);
+            (output, sum) = FlashAttention.Forward(queries, key, value, causal: false);
             (output, sum) = (output.reshape(query.shape), sum.reshape(1, -1, 1));
         }
         else
         {
-            (output, sum) = Dispatcher.FlashAttentionCpu(query, key.narrow(2, past, fresh), value.narrow(2, past, fresh), causal: true);
+            (output, sum) = FlashAttention.Forward(query, key.narrow(2, past, fresh), value.narrow(2, past, fresh), causal: true);
             if (past > 0)
             {
-                var (before, beforeSum) = Dispatcher.FlashAttentionCpu(
-                    query,
-                    key.narrow(2, 0, past),
-                    value.narrow(2, 0, past),
-                    causal: false
-                );
+                var (before, beforeSum) = FlashAttention.Forward(query, key.narrow(2, 0, past), value.narrow(2, 0, past), causal: false);
                 AttentionJoin.Add(output, sum, before, beforeSum);
             }
         }

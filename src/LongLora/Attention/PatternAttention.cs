@@ -315,7 +315,7 @@ public abstract class PatternAttention : IAttention
     private (Tensor Output, Tensor LogSumExp) RunForwardKernel(Tensor query, Tensor key, Tensor value, int window) =>
         _cap is { } cap ? CappedAttention.Forward(query, key, value, window, cap)
         : query.size(2) > window ? SlidingWindow.Forward(query, key, value, window)
-        : Dispatcher.FlashAttentionCpu(query, key, value, causal: true);
+        : FlashAttention.Forward(query, key, value, causal: true);
 
     private (Tensor, Tensor, Tensor) RunBackwardKernel(
         Tensor gradient,
@@ -328,7 +328,7 @@ public abstract class PatternAttention : IAttention
     ) =>
         _cap is { } cap ? CappedAttention.Backward(gradient, query, key, value, output, logSumExp, window, cap)
         : query.size(2) > window ? SlidingWindow.Backward(gradient, query, key, value, output, logSumExp, window)
-        : Dispatcher.FlashAttentionCpuBackward(gradient, query, key, value, output, logSumExp, causal: true);
+        : FlashAttention.Backward(gradient, query, key, value, output, logSumExp, causal: true);
 
     // Runs the forward pass again for these groups alone.
     private (Tensor, Tensor, Tensor) RunBackwardByAutograd(

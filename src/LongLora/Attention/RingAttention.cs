@@ -133,7 +133,7 @@ internal sealed class RingAttention(RingPlan plan, ICommunicator ranks) : IAtten
         var (o, l) =
             UsesTiles(query) ? CappedAttention.Forward(query, key, value, _window, _cap)
             : query.size(2) > _window ? SlidingWindow.Forward(query, key, value, _window)
-            : Dispatcher.FlashAttentionCpu(query, key, value, causal: true);
+            : FlashAttention.Forward(query, key, value, causal: true);
         output.copy_(o);
         logSumExp.copy_(l);
     }
@@ -159,19 +159,19 @@ internal sealed class RingAttention(RingPlan plan, ICommunicator ranks) : IAtten
         }
         // These see all keys; the others fewer and fewer.
         var whole = Math.Clamp(keys.Start + (long)_window, queries.Start, end);
-        Add(queries.Start, whole, q => Dispatcher.FlashAttentionCpu(q, key, value, causal: false));
+        Add(queries.Start, whole, q => FlashAttention.Forward(q, key, value, causal: false));
         var first = whole - _window + 1 - keys.Start; // the first key that the first of them sees
         var common = first + (end - whole); // from here on all of them see all
         Tensor From(Tensor all) => all.narrow(2, common, keys.Count - common);
         if (common < keys.Count)
-            Add(whole, end, q => Dispatcher.FlashAttentionCpu(q, From(key), From(value), causal: false));
+            Add(whole, end, q => FlashAttention.Forward(q, From(key), From(value), causal: false));
         Add(whole, end, q => LookAtStairs(q, key.narrow(2, first, end - whole), value.narrow(2, first, end - whole)));
     }
 
     // Query a sees keys c >= a of as many: if both are reversed, this is causal.
     private static (Tensor Output, Tensor LogSumExp) LookAtStairs(Tensor query, Tensor key, Tensor value)
     {
-        var (o, l) = Dispatcher.FlashAttentionCpu(query.flip(2), key.flip(2), value.flip(2), causal: true);
+        var (o, l) = FlashAttention.Forward(query.flip(2), key.flip(2), value.flip(2), causal: true);
         return (o.flip(2), l.flip(2));
     }
 

@@ -25,12 +25,7 @@ internal static class SlidingWindow
         foreach (var part in SplitIntoParts((int)query.size(2), window))
         {
             using var inner = NewDisposeScope();
-            var (o, l) = Dispatcher.FlashAttentionCpu(
-                part.SelectQueries(query),
-                part.SelectKeys(key),
-                part.SelectKeys(value),
-                part.IsCausal
-            );
+            var (o, l) = FlashAttention.Forward(part.SelectQueries(query), part.SelectKeys(key), part.SelectKeys(value), part.IsCausal);
             (o, l) = (part.Reorder(o, 2), part.Reorder(l, 2));
             var (whole, wholeLog) = (output.narrow(2, part.Query, part.QueryCount), logSumExp.narrow(2, part.Query, part.QueryCount));
             if (part.IsFirst)
@@ -62,7 +57,7 @@ internal static class SlidingWindow
         foreach (var part in SplitIntoParts((int)query.size(2), window))
         {
             using var inner = NewDisposeScope();
-            var (q, k, v) = Dispatcher.FlashAttentionCpuBackward(
+            var (q, k, v) = FlashAttention.Backward(
                 part.SelectQueries(gradient),
                 part.SelectQueries(query),
                 part.SelectKeys(key),

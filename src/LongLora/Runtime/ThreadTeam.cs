@@ -32,7 +32,32 @@ internal static unsafe class ThreadTeam
             body(0, count);
             return;
         }
-        var work = new Work(count, Math.Min(threads * PiecesPerThread, count / Math.Max(1, grain)), body);
+        Run(threads, new(count, Math.Min(threads * PiecesPerThread, count / Math.Max(1, grain)), body));
+    }
+
+    /// <summary>
+    /// Runs a loop body over [0, count), one iteration after the other as threads become free, in their order. An iteration may wait for
+    /// an earlier one: that one has been started by a thread that is at work.
+    /// </summary>
+    /// <param name="count">Number of iterations.</param>
+    /// <param name="threads">The most threads that are worth it.</param>
+    /// <param name="body">Gets an iteration; called on several threads at once. If it fails, it must free those that wait for it.</param>
+    /// <exception cref="Exception">The first exception of a body, on the calling thread.</exception>
+    public static void RunInOrder(long count, long threads, Action<long> body)
+    {
+        threads = Math.Min(Math.Min(get_num_threads(), threads), count);
+        var work = new Work(count, count, (first, _) => body(first));
+        if (threads <= 1)
+        {
+            work.Run();
+            work.ThrowFailure();
+        }
+        else
+            Run((int)threads, work);
+    }
+
+    private static void Run(int threads, Work work)
+    {
         if (s_parallel is null)
             Parallel.For(0, threads, _ => work.Run());
         else

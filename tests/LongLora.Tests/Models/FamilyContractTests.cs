@@ -198,6 +198,8 @@ public sealed class FamilyContractTests : IDisposable
         : family == "gemma4" ? 1e-4
         : 1e-5;
 
+    private static double GradientToleranceOf(string family) => family == "gemma4" ? 3e-4 : 2e-5;
+
     [Theory]
     [MemberData(nameof(Families))]
     public void Logits_with_a_cache_equal_those_without(string family)
@@ -254,7 +256,7 @@ public sealed class FamilyContractTests : IDisposable
                     Assert.Equal(plainLoss.item<float>(), loss.item<double>() / 86, 2e-6);
                 Assert.Equal(before, Live());
                 foreach (var (weight, expected) in set.Weights.Zip(plain))
-                    Near.AssertRelative(expected, weight.GetGradient(), 2e-5, weight.Name);
+                    Near.AssertRelative(expected, weight.GetGradient(), GradientToleranceOf(family), weight.Name);
             }
         }
     }
@@ -322,7 +324,7 @@ public sealed class FamilyContractTests : IDisposable
             using var pass = new CheckpointedPass(model);
             pass.ForwardBackward(ids, targets, context, 1.0 / 86);
             foreach (var (weight, expected) in set.Weights.Zip(plain))
-                Near.AssertRelative(expected, weight.GetGradient(), 2e-5, weight.Name);
+                Near.AssertRelative(expected, weight.GetGradient(), GradientToleranceOf(family), weight.Name);
             attached = Logits(model, ids, new FullAttention());
             PeftFormat.Write(_folder["adapter"], set, model, "base");
             HuggingFaceExporter.Write(_folder["merged"], model, origin);

@@ -217,13 +217,8 @@ internal static class CachedPass
             return MaskedAttention.Attend(query, key, value, mask).MoveToOuterDisposeScope();
         }
         // All of the past, and the present causally, joined by their log-sum-exps. It needs no mask; the kernel with masks is half as fast.
-        var (before, beforeSum) = Dispatcher.FlashAttentionCpu(query, key.narrow(2, 0, past), value.narrow(2, 0, past), causal: false);
-        var (present, presentSum) = Dispatcher.FlashAttentionCpu(
-            query,
-            key.narrow(2, past, fresh),
-            value.narrow(2, past, fresh),
-            causal: true
-        );
+        var (before, beforeSum) = FlashAttention.Forward(query, key.narrow(2, 0, past), value.narrow(2, 0, past), causal: false);
+        var (present, presentSum) = FlashAttention.Forward(query, key.narrow(2, past, fresh), value.narrow(2, past, fresh), causal: true);
         AttentionJoin.Add(present, presentSum, before, beforeSum);
         return present.MoveToOuterDisposeScope();
     }

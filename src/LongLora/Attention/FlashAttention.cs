@@ -1,0 +1,124 @@
+using System.Runtime.Intrinsics;
+using System.Runtime.Intrinsics.X86;
+using LongLora.Runtime;
+using static TorchSharp.torch;
+
+namespace LongLora.Attention;
+
+// B batch, H query heads, J key-value heads (a divisor of H), L queries, S keys, K head size
+
+/// <summary>
+/// Attention on the CPU that never holds more than a block of scores, outside autograd: softmax(q kᵀ / sqrt(K)) v, causal or not. In fp32
+/// on x86-64 it is computed here; in other types and on other processors by libtorch's fused kernel. libtorch multiplies the blocks by
+/// general products, which pack their operands anew each time.
+/// </summary>
+internal static unsafe class FlashAttention
+{
+    // About 20 µs of work.
+    private const double PairsPerThread = 8 << 10;
+
+    /// <summary>Whether a call is computed here.</summary>
+    public static bool Takes(Tensor query) => query.dtype == ScalarType.Float32 && Avx2.IsSupported && Fma.IsSupported;
+
+    /// <summary>Output and log-sum-exp.</summary>
+    /// <param name="query">[B, H, L, K].</param>
+    /// <param name="key">[B, J, S, K].</param>
+    /// <param name="value">[B, J, S, K].</param>
+    /// <param name="causal">Whether query i looks at the keys 0 to i only; L must be S.</param>
+    /// <returns>Output [B, H, L, K], with heads next to each other, and the log-sum-exp of each row, [B, H, L] in fp32.</returns>
+    public static (Tensor Output, Tensor LogSumExp) Forward(Tensor query, Tensor key, Tensor value, bool causal) =>
+        Forward(query, key, value, causal, Vector512.IsHardwareAccelerated);
+
+    /// <summary>The same in registers of AVX-512 or of AVX2. Tests use both on any processor.</summary>
+    internal static (Tensor Output, Tensor LogSumExp) Forward(Tensor query, Tensor key, Tensor value, bool causal, bool isWide)
+    {
+        if (!Takes(query))
+            return Dispatcher.FlashAttentionCpu(query, key, value, causal);
+        using var scope = NewDisposeScope();
+        var sizes = Measure(query, key, causal);
+        var (q, k, v) = (HeadRows.Lay(query), HeadRows.Lay(key), HeadRows.Lay(value));
+        var output = AllocateLike(query);
+        var logSumExp = empty([sizes.Batch, sizes.Heads, sizes.Queries], ScalarType.Float32);
+        var sums = (float*)NativeTensor.GetPointer(logSumExp);
+        var threads = CountThreads(sizes);
+        if (isWide)
+            FlashForward<Lanes512, Vector512<float>>.Run(new(q), new(k), new(v), new(output), sums, sizes, threads);
+        else
+            FlashForward<Lanes256, Vector256<float>>.Run(new(q), new(k), new(v), new(output), sums, sizes, threads);
+        return (output.MoveToOuterDisposeScope(), logSumExp.MoveToOuterDisposeScope());
+    }
+
+    /// <summary>Gradients of the arguments of the forward pass.</summary>
+    /// <param name="gradient">Of the output, [B, H, L, K].</param>
+    /// <param name="query">[B, H, L, K].</param>
+    /// <param name="key">[B, J, S, K].</param>
+    /// <param name="value">[B, J, S, K].</param>
+    /// <param name="output">[B, H, L, K].</param>
+    /// <param name="logSumExp">[B, H, L]. Both may be sums over more keys than these.</param>
+    /// <param name="causal">As in the forward pass.</param>
+    public static (Tensor Query, Tensor Key, Tensor Value) Backward(
+        Tensor gradient,
+        Tensor query,
+        Tensor key,
+        Tensor value,
+        Tensor output,
+        Tensor logSumExp,
+        bool causal
+    ) => Backward(gradient, query, key, value, output, logSumExp, causal, Vector512.IsHardwareAccelerated);
+
+    /// <summary>The same in registers of AVX-512 or of AVX2.</summary>
+    internal static (Tensor Query, Tensor Key, Tensor Value) Backward(
+        Tensor gradient,
+        Tensor query,
+        Tensor key,
+        Tensor value,
+        Tensor output,
+        Tensor logSumExp,
+        bool causal,
+        bool isWide
+    )
+    {
+        if (!Takes(query))
+            return Dispatcher.FlashAttentionCpuBackward(gradient, query, key, value, output, logSumExp, causal);
+        using var scope = NewDisposeScope();
+        var sizes = Measure(query, key, causal);
+        var (g, q, k, v, o) = (HeadRows.Lay(gradient), HeadRows.Lay(query), HeadRows.Lay(key), HeadRows.Lay(value), HeadRows.Lay(output));
+        logSumExp = logSumExp.contiguous();
+        var (queryGradient, keyGradient, valueGradient) = (AllocateLike(query), AllocateLike(key), AllocateLike(value));
+        var forward = (new HeadRows(q), new HeadRows(k), new HeadRows(v), new HeadRows(g), new HeadRows(o));
+        var gradients = (new HeadRows(queryGradient), new HeadRows(keyGradient), new HeadRows(valueGradient));
+        var sums = (float*)NativeTensor.GetPointer(logSumExp);
+        var threads = CountThreads(sizes);
+        if (isWide)
+            FlashBackward<Lanes512, Vector512<float>>.Run(forward, sums, gradients, sizes, threads);
+        else
+            FlashBackward<Lanes256, Vector256<float>>.Run(forward, sums, gradients, sizes, threads);
+        return (queryGradient.MoveToOuterDisposeScope(), keyGradient.MoveToOuterDisposeScope(), valueGradient.MoveToOuterDisposeScope());
+    }
+
+    private static FlashSizes Measure(Tensor query, Tensor key, bool causal)
+    {
+        var sizes = new FlashSizes(
+            query.size(0),
+            query.size(1),
+            key.size(1),
+            checked((int)query.size(2)),
+            checked((int)key.size(2)),
+            checked((int)query.size(3)),
+            causal
+        );
+        return !causal || sizes.Queries == sizes.Keys
+            ? sizes
+            : throw new ShapeException($"Causal attention needs as many queries as keys, but there are {sizes.Queries} and {sizes.Keys}.");
+    }
+
+    private static long CountThreads(FlashSizes sizes) => (long)Math.Max(1, sizes.Pairs * sizes.Size / (64 * PairsPerThread));
+
+    // [B, H, L, K] with the strides of [B, L, H, K].
+    private static Tensor AllocateLike(Tensor heads)
+    {
+        Tensor Allocate() => empty([heads.size(0), heads.size(2), heads.size(1), heads.size(3)], ScalarType.Float32);
+        using var tokens = heads.numel() > 1 << 20 ? HostMemory.AllocateApart(Allocate) : Allocate();
+        return tokens.transpose(1, 2);
+    }
+}

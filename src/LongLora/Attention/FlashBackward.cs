@@ -1,0 +1,313 @@
+using System.Runtime.CompilerServices;
+using LongLora.Runtime;
+
+namespace LongLora.Attention;
+
+// B batch, H query heads, J key-value heads, L queries, S keys, K head size
+
+/// <summary>
+/// The backward pass of <see cref="FlashAttention"/> in fp32. A block of keys goes over all queries that see it and sums the gradients of
+/// its keys and values in the second-level cache. Several blocks of keys give gradients to one block of queries; they add them in the
+/// order of the keys, each when its turn comes, so results do not depend on the number of threads. Threads rarely wait, because each
+/// starts a block of queries behind the one before.
+/// </summary>
+internal static unsafe class FlashBackward<TLanes, V>
+    where TLanes : ILanes<V>
+    where V : struct
+{
+    // What both blocks need for heads of 64 fits into a second-level cache of 512 KiB. Both are multiples
+    // of a tile's rows, and the keys also of its columns.
+    private const int KeyBlock = 192,
+        QueryBlock = 48;
+
+    [ThreadStatic]
+    private static PinnedBuffer? s_buffer;
+
+    private static int Width => TileProduct.Vectors * TLanes.Count;
+
+    /// <summary>Writes the gradients.</summary>
+    /// <param name="forward">Query, key, value, gradient of the output, and output.</param>
+    /// <param name="logSumExp">[B, H, L] of the whole, which may have been summed over more keys than these.</param>
+    /// <param name="gradients">Query, key and value.</param>
+    /// <param name="sizes">All sizes.</param>
+    /// <param name="threads">The most threads that are worth it.</param>
+    public static void Run(
+        (HeadRows Query, HeadRows Key, HeadRows Value, HeadRows Gradient, HeadRows Output) forward,
+        float* logSumExp,
+        (HeadRows Query, HeadRows Key, HeadRows Value) gradients,
+        FlashSizes sizes,
+        long threads
+    )
+    {
+        long queryBlocks = (sizes.Queries + QueryBlock - 1) / QueryBlock,
+            keyBlocks = (sizes.Keys + KeyBlock - 1) / KeyBlock;
+        var deltas = GC.AllocateUninitializedArray<float>(checked((int)(sizes.Batch * sizes.Heads * sizes.Queries)), pinned: true);
+        var delta = (float*)Unsafe.AsPointer(ref deltas[0]);
+        ThreadTeam.RunInOrder(sizes.Batch * sizes.Heads * queryBlocks, threads, task =>
+        {
+            var (head, block) = (task / queryBlocks, (int)(task % queryBlocks));
+            for (var token = block * QueryBlock; token < Math.Min(sizes.Queries, (block + 1) * QueryBlock); token++)
+                delta[head * sizes.Queries + token] = Dot(
+                    forward.Gradient.At(head / sizes.Heads, head % sizes.Heads, token),
+                    forward.Output.At(head / sizes.Heads, head % sizes.Heads, token),
+                    sizes.Size
+                );
+        });
+        var turns = new int[sizes.Batch * sizes.Heads * queryBlocks];
+        var hasFailed = false;
+        ThreadTeam.RunInOrder(sizes.Batch * sizes.SharedHeads * keyBlocks, threads, task =>
+        {
+            try
+            {
+                var (pair, block) = (task / keyBlocks, (int)(task % keyBlocks));
+                new Task(forward, gradients, logSumExp, delta, sizes, turns, ref hasFailed).Run(
+                    pair / sizes.SharedHeads,
+                    pair % sizes.SharedHeads,
+                    block
+                );
+            }
+            catch
+            {
+                Volatile.Write(ref hasFailed, true);
+                throw;
+            }
+        });
+        GC.KeepAlive(deltas);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private static float Dot(float* a, float* b, int size)
+    {
+        var sum = TLanes.Create(0);
+        var i = 0;
+        for (; i <= size - TLanes.Count; i += TLanes.Count)
+            sum = TLanes.MultiplyAdd(TLanes.Load(a + i), TLanes.Load(b + i), sum);
+        var rest = TLanes.Sum(sum);
+        for (; i < size; i++)
+            rest += a[i] * b[i];
+        return rest;
+    }
+
+    // Scores become probabilities, and gradients of probabilities become those of scores, up to count, then both are 0 up to limit.
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private static void Differentiate(float* scores, float* gradients, int count, int limit, float logSumExp, float delta)
+    {
+        V subtrahend = TLanes.Create(logSumExp),
+            mean = TLanes.Create(delta);
+        for (var i = 0; i < count; i += TLanes.Count)
+        {
+            var probability = LaneMath.Exp<TLanes, V>(TLanes.Subtract(TLanes.Load(scores + i), subtrahend));
+            TLanes.Store(probability, scores + i);
+            TLanes.Store(TLanes.Multiply(probability, TLanes.Subtract(TLanes.Load(gradients + i), mean)), gradients + i);
+        }
+        for (var i = count; i < limit; i++)
+            scores[i] = gradients[i] = 0;
+    }
+
+    // One block of keys with all queries that see it.
+    private readonly ref struct Task(
+        (HeadRows Query, HeadRows Key, HeadRows Value, HeadRows Gradient, HeadRows Output) forward,
+        (HeadRows Query, HeadRows Key, HeadRows Value) gradients,
+        float* logSumExp,
+        float* delta,
+        FlashSizes sizes,
+        int[] turns,
+        ref bool hasFailed
+    )
+    {
+        private readonly ref bool _hasFailed = ref hasFailed;
+
+        [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+        public void Run(long batch, long shared, int block)
+        {
+            int size = sizes.Size,
+                padded = (size + Width - 1) / Width * Width,
+                firstKey = block * KeyBlock,
+                columns = Math.Min(KeyBlock, sizes.Keys - firstKey),
+                queryBlocks = (sizes.Queries + QueryBlock - 1) / QueryBlock;
+            var keysTransposed = (s_buffer ??= new()).Get(
+                KeyBlock * (2 * size + 3 * padded) + QueryBlock * (2 * KeyBlock + 2 * size + 3 * padded)
+            );
+            var valuesTransposed = keysTransposed + KeyBlock * size;
+            var keys = valuesTransposed + KeyBlock * size;
+            var keySums = keys + KeyBlock * padded;
+            var valueSums = keySums + KeyBlock * padded;
+            var scores = valueSums + KeyBlock * padded;
+            var scoreGradients = scores + QueryBlock * KeyBlock;
+            var queries = scoreGradients + QueryBlock * KeyBlock;
+            var outputs = queries + QueryBlock * size;
+            var queryPanels = outputs + QueryBlock * size;
+            var outputPanels = queryPanels + QueryBlock * padded;
+            var querySums = outputPanels + QueryBlock * padded;
+
+            FlashBlocks.TransposeIntoPanels(
+                forward.Key.At(batch, shared, firstKey),
+                forward.Key.Stride,
+                columns,
+                size,
+                Width,
+                keysTransposed
+            );
+            FlashBlocks.TransposeIntoPanels(
+                forward.Value.At(batch, shared, firstKey),
+                forward.Value.Stride,
+                columns,
+                size,
+                Width,
+                valuesTransposed
+            );
+            FlashBlocks.CutIntoPanels(forward.Key.At(batch, shared, firstKey), forward.Key.Stride, columns, size, Width, KeyBlock, 1, keys);
+            new Span<float>(keySums, 2 * KeyBlock * padded).Clear();
+            for (var head = shared * sizes.HeadsPerShared; head < (shared + 1) * sizes.HeadsPerShared; head++)
+            {
+                for (var queryAt = sizes.IsCausal ? firstKey / QueryBlock : 0; queryAt < queryBlocks; queryAt++)
+                {
+                    var firstQuery = queryAt * QueryBlock;
+                    var rows = Math.Min(QueryBlock, sizes.Queries - firstQuery);
+                    var at = (batch * sizes.Heads + head) * sizes.Queries + firstQuery;
+                    var tiles = (rows + TileProduct.Rows - 1) / TileProduct.Rows;
+                    // Keys of this block that a row sees, counted from its first one.
+                    var diagonal = sizes.IsCausal ? firstQuery - firstKey + 1 : columns;
+                    var step = sizes.IsCausal ? 1 : 0;
+                    float* q = forward.Query.At(batch, head, firstQuery),
+                        g = forward.Gradient.At(batch, head, firstQuery);
+                    FlashBlocks.CopyRows(q, forward.Query.Stride, rows, size, sizes.Scale, queries);
+                    FlashBlocks.CopyRows(g, forward.Gradient.Stride, rows, size, 1, outputs);
+                    var missing = tiles * TileProduct.Rows - rows;
+                    new Span<float>(queries + rows * size, missing * size).Clear();
+                    new Span<float>(outputs + rows * size, missing * size).Clear();
+                    FlashBlocks.CutIntoPanels(q, forward.Query.Stride, rows, size, Width, QueryBlock, sizes.Scale, queryPanels);
+                    FlashBlocks.CutIntoPanels(g, forward.Gradient.Stride, rows, size, Width, QueryBlock, 1, outputPanels);
+                    for (var column = 0; column < columns; column += Width)
+                    {
+                        for (var row = 0; row < rows; row += TileProduct.Rows)
+                        {
+                            if (column >= diagonal + step * (row + TileProduct.Rows - 1))
+                                continue;
+                            var tile = row * KeyBlock + column;
+                            TileProduct.Multiply<TLanes, V>(
+                                queries + row * size,
+                                size,
+                                1,
+                                keysTransposed + column * size,
+                                size,
+                                scores + tile,
+                                KeyBlock,
+                                adds: false
+                            );
+                            TileProduct.Multiply<TLanes, V>(
+                                outputs + row * size,
+                                size,
+                                1,
+                                valuesTransposed + column * size,
+                                size,
+                                scoreGradients + tile,
+                                KeyBlock,
+                                adds: false
+                            );
+                        }
+                    }
+                    for (var row = 0; row < rows; row++)
+                    {
+                        var last = row / TileProduct.Rows * TileProduct.Rows + TileProduct.Rows - 1;
+                        Differentiate(
+                            scores + row * KeyBlock,
+                            scoreGradients + row * KeyBlock,
+                            Math.Clamp(diagonal + step * row, 0, columns),
+                            // Tiles of six keys, which begin where tiles of six queries do, read up to five keys more.
+                            Math.Clamp(diagonal + step * last, 0, columns),
+                            logSumExp[at + row],
+                            delta[at + row]
+                        );
+                    }
+                    for (var column = 0; column < padded; column += Width)
+                    {
+                        for (var row = 0; row < columns; row += TileProduct.Rows)
+                        {
+                            // The first query that sees a key of the tile.
+                            var first = sizes.IsCausal ? Math.Max(0, row + firstKey - firstQuery) : 0;
+                            if (first >= rows)
+                                continue;
+                            var from = first * KeyBlock + row;
+                            var to = row * padded + column;
+                            TileProduct.Multiply<TLanes, V>(
+                                scores + from,
+                                1,
+                                KeyBlock,
+                                outputPanels + column * QueryBlock + first * Width,
+                                rows - first,
+                                valueSums + to,
+                                padded,
+                                adds: true
+                            );
+                            TileProduct.Multiply<TLanes, V>(
+                                scoreGradients + from,
+                                1,
+                                KeyBlock,
+                                queryPanels + column * QueryBlock + first * Width,
+                                rows - first,
+                                keySums + to,
+                                padded,
+                                adds: true
+                            );
+                        }
+                        for (var row = 0; row < rows; row += TileProduct.Rows)
+                        {
+                            var limit = Math.Clamp(diagonal + step * (row + TileProduct.Rows - 1), 0, columns);
+                            TileProduct.Multiply<TLanes, V>(
+                                scoreGradients + row * KeyBlock,
+                                KeyBlock,
+                                1,
+                                keys + column * KeyBlock,
+                                limit,
+                                querySums + row * padded + column,
+                                padded,
+                                adds: false
+                            );
+                        }
+                    }
+                    AddInTurn(
+                        ref turns[(batch * sizes.Heads + head) * queryBlocks + queryAt],
+                        block,
+                        gradients.Query.At(batch, head, firstQuery),
+                        gradients.Query.Stride,
+                        querySums,
+                        padded,
+                        rows
+                    );
+                }
+            }
+            for (var row = 0; row < columns; row++)
+            {
+                FlashBlocks.CopyRows(keySums + row * padded, 0, 1, size, 1, gradients.Key.At(batch, shared, firstKey + row));
+                FlashBlocks.CopyRows(valueSums + row * padded, 0, 1, size, 1, gradients.Value.At(batch, shared, firstKey + row));
+            }
+        }
+
+        // The first block of keys writes the gradients; the others add to them.
+        [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+        private void AddInTurn(ref int turn, int block, float* rows, long stride, float* sums, int sumStride, int count)
+        {
+            var wait = new SpinWait();
+            while (Volatile.Read(ref turn) != block)
+            {
+                if (Volatile.Read(ref _hasFailed))
+                    throw new OperationCanceledException();
+                wait.SpinOnce(sleep1Threshold: -1);
+            }
+            var (size, scale) = (sizes.Size, TLanes.Create(sizes.Scale));
+            for (var row = 0; row < count; row++, rows += stride, sums += sumStride)
+            {
+                var i = 0;
+                for (; i <= size - TLanes.Count; i += TLanes.Count)
+                {
+                    var sum = TLanes.Multiply(TLanes.Load(sums + i), scale);
+                    TLanes.Store(block == 0 ? sum : TLanes.Add(TLanes.Load(rows + i), sum), rows + i);
+                }
+                for (; i < size; i++)
+                    rows[i] = (block == 0 ? 0 : rows[i]) + sums[i] * sizes.Scale;
+            }
+            Volatile.Write(ref turn, block + 1);
+        }
+    }
+}
