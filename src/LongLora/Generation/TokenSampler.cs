@@ -10,6 +10,9 @@ namespace LongLora.Generation;
 /// </summary>
 internal sealed class TokenSampler
 {
+    // Tokens whose probability is at least e^-8 of the likeliest one's.
+    private const double LikelyRange = 8;
+
     private readonly GenerationOptions _options;
     private readonly SplitMix64 _random;
     private readonly HashSet<int> _seen = []; // in the prompt or the answer
@@ -85,43 +88,93 @@ internal sealed class TokenSampler
             logits[id] -= (float)((_options.FrequencyPenalty * count) + _options.PresencePenalty);
     }
 
+    // Most draws end among the likeliest tokens, so at first only these are sorted: a vocabulary takes as long as some blocks of a model.
     private int Draw(ReadOnlySpan<float> logits)
     {
-        if (_order.Length != logits.Length)
-            (_order, _keys) = (new int[logits.Length], new float[logits.Length]);
-        for (var i = 0; i < _order.Length; i++)
-            (_order[i], _keys[i]) = (i, -logits[i]);
-        Array.Sort(_keys, _order); // likeliest first
-        var count = _options.TopK > 0 ? Math.Min(_options.TopK, _order.Length) : _order.Length;
-        var weights = new double[count];
-        for (var i = 0; i < count; i++)
-            weights[i] = Math.Exp((_keys[0] - _keys[i]) / _options.Temperature);
-        count = CountNucleus(weights);
-        var floor = _options.MinP * weights[0];
-        while (count > 1 && weights[count - 1] < floor)
-            count--;
-        var point = _random.Share() * weights.AsSpan(0, count).ToArray().Sum();
-        for (var i = 0; i < count; i++)
+        var share = _random.Share();
+        var largest = logits[FindLargest(logits)];
+        return DrawAmong(logits, largest, (float)(largest - LikelyRange * _options.Temperature), share)
+            ?? DrawAmong(logits, largest, float.NegativeInfinity, share)!.Value;
+    }
+
+    // The token at a share of the probabilities of those that the options keep; null if others than those from a logit on matter.
+    private int? DrawAmong(ReadOnlySpan<float> logits, float largest, float from, double share)
+    {
+        var found = SortFrom(logits, from);
+        var most = _options.TopK > 0 ? Math.Min(_options.TopK, logits.Length) : logits.Length;
+        if (found < most && _options.TopK > 0)
+            return null;
+        var weights = new double[Math.Min(found, most)];
+        for (var i = 0; i < weights.Length; i++)
+            weights[i] = Weigh(-_keys[i], largest);
+        var isWhole = weights.Length == most; // no token is missing
+        var sum = isWhole ? Sum(weights) : SumAll(logits, largest);
+        var count = CountKept(weights, sum, isWhole);
+        if (count is null && (_options.TopP < 1 || _options.MinP > 0))
+            return null;
+        if (count is { } kept)
+            sum = Sum(weights.AsSpan(0, kept));
+        var point = share * sum;
+        for (var i = 0; i < (count ?? weights.Length); i++)
         {
             point -= weights[i];
             if (point < 0)
                 return _order[i];
         }
-        return _order[count - 1];
+        return count is { } last ? _order[last - 1] : null;
     }
 
-    // How many of the likeliest reach top-p.
-    private int CountNucleus(double[] weights)
+    // How many of the likeliest are kept; null if tokens that are not among the weights may be kept, too.
+    private int? CountKept(double[] weights, double sum, bool isWhole)
     {
-        if (_options.TopP >= 1)
-            return weights.Length;
-        var (wanted, sum) = (_options.TopP * weights.Sum(), 0.0);
-        for (var i = 0; i < weights.Length; i++)
+        int? count = isWhole ? weights.Length : null;
+        if (_options.TopP < 1)
         {
-            sum += weights[i];
-            if (sum >= wanted)
-                return i + 1;
+            var (wanted, reached) = (_options.TopP * sum, 0.0);
+            for (var i = 0; i < weights.Length; i++)
+            {
+                reached += weights[i];
+                if (reached < wanted)
+                    continue;
+                count = i + 1;
+                break;
+            }
         }
-        return weights.Length;
+        var floor = _options.MinP * weights[0];
+        var likely = Array.FindIndex(weights, weight => weight < floor);
+        return likely < 0 ? count : Math.Min(Math.Max(1, likely), count ?? likely);
+    }
+
+    private double Weigh(float logit, float largest) => Math.Exp((logit - largest) / _options.Temperature);
+
+    private double SumAll(ReadOnlySpan<float> logits, float largest)
+    {
+        var sum = 0.0;
+        foreach (var logit in logits)
+            sum += Weigh(logit, largest);
+        return sum;
+    }
+
+    private static double Sum(ReadOnlySpan<double> weights)
+    {
+        var sum = 0.0;
+        foreach (var weight in weights)
+            sum += weight;
+        return sum;
+    }
+
+    // The tokens from a logit on, likeliest first; how many they are.
+    private int SortFrom(ReadOnlySpan<float> logits, float from)
+    {
+        if (_order.Length != logits.Length)
+            (_order, _keys) = (new int[logits.Length], new float[logits.Length]);
+        var count = 0;
+        for (var i = 0; i < logits.Length; i++)
+        {
+            if (!(logits[i] < from))
+                (_order[count], _keys[count++]) = (i, -logits[i]);
+        }
+        Array.Sort(_keys, _order, 0, count);
+        return count;
     }
 }

@@ -35,6 +35,21 @@ internal sealed class DenseProjection(Weight weight, Weight? bias = null) : IPro
         _prepared = null;
     }
 
+    // W as its file stores it, and the values that it was read into.
+    private (IProjection Matrix, Tensor Value, long Version)? _stored;
+
+    /// <summary>Computes products of one row with W as its file stores it, which is smaller, for as long as W is what was read.</summary>
+    /// <param name="matrix">The same numbers, without a bias.</param>
+    internal void KeepStored(IProjection matrix) => _stored = (matrix, Weight.Value, Dispatcher.GetVersion(Weight.Value));
+
+    private IProjection? FindStored() =>
+        _stored is var (matrix, value, version)
+        && ReferenceEquals(value, Weight.Value)
+        && !Weight.IsTrained
+        && Dispatcher.GetVersion(value) == version
+            ? matrix
+            : null;
+
     // A graph that leads to trained values needs these themselves.
     private Tensor Choose(ScalarType type) =>
         _prepared is { } prepared && prepared.dtype == type && !(Weight.IsTrained && is_grad_enabled()) ? prepared : Weight.Value;
@@ -43,7 +58,11 @@ internal sealed class DenseProjection(Weight weight, Weight? bias = null) : IPro
     public Tensor Forward(Tensor rows, FeatureSlice? outputs = null)
     {
         using var scope = NewDisposeScope();
-        if (RowProduct.Takes(rows) && RowProduct.Multiply(rows, outputs.Of(Weight.Value, 0)) is { } product)
+        var product =
+            !RowProduct.Takes(rows) ? null
+            : rows.size(0) == 1 && FindStored() is { } stored ? stored.Forward(rows, outputs)
+            : RowProduct.Multiply(rows, outputs.Of(Weight.Value, 0));
+        if (product is not null)
             return (Bias is null ? product : product.add_(outputs.Of(Bias.Value, 0), Scalars.One)).MoveToOuterDisposeScope();
         return Products
             .Linear(rows, outputs.Of(Choose(rows.dtype), 0), Bias is null ? null : outputs.Of(Bias.Value, 0))

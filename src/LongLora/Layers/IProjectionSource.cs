@@ -11,6 +11,15 @@ internal interface IProjectionSource
     /// <param name="bias">Makes b [O], or returns null if the layer has none. Call it once.</param>
     IProjection? Make(WeightSource source, string name, long outputs, long inputs, Func<Weight?> bias);
 
+    /// <summary>
+    /// A dense matrix as its file stores it, for products of few rows, which then read fewer bytes; null if it is stored dense.
+    /// </summary>
+    /// <param name="source">Provides the weights.</param>
+    /// <param name="name">The name of the matrix, with <c>.weight</c>.</param>
+    /// <param name="outputs">O.</param>
+    /// <param name="inputs">I.</param>
+    IProjection? FindStored(WeightSource source, string name, long outputs, long inputs);
+
     /// <summary>The matrices of all experts of a stack; null to have them dense, as they are stored.</summary>
     /// <param name="source">Gives the weights.</param>
     /// <param name="stack">The tensor that holds them.</param>

@@ -73,9 +73,13 @@ internal sealed class LayerBuilder(WeightSource source, IProjectionSource? proje
     {
         long vocabulary = embedding.Weight.Shape[0],
             size = embedding.Weight.Shape[1];
-        return tied
+        var head = tied
             ? new LinearLayer(name, size, vocabulary, new DenseProjection(embedding.Weight))
             : AddLinear(name, size, vocabulary, false, null);
+        var matrix = (DenseProjection)head.Projection;
+        if (projections?.FindStored(source, matrix.Weight.Name, vocabulary, size) is { } stored)
+            matrix.KeepStored(stored);
+        return head;
     }
 
     /// <summary>

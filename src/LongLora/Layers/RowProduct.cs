@@ -23,11 +23,12 @@ internal static unsafe class RowProduct
     /// <param name="target">I numbers.</param>
     public delegate void RowReader(long row, float* target);
 
-    /// <summary>Computes one output of all rows.</summary>
-    /// <param name="output">Its number.</param>
+    /// <summary>Computes some outputs of all rows.</summary>
+    /// <param name="first">The first output.</param>
+    /// <param name="count">How many.</param>
     /// <param name="x">[N, I].</param>
-    /// <param name="y">Where the first row's output goes; the next row's is O numbers on.</param>
-    public delegate void OutputWriter(long output, float* x, float* y);
+    /// <param name="y">Where the first row's first of these outputs goes; the next row's is O numbers on.</param>
+    public delegate void OutputWriter(long first, long count, float* x, float* y);
 
     /// <summary>Whether rows are multiplied here: few, in fp32, on the CPU, outside autograd.</summary>
     public static bool Takes(Tensor rows) =>
@@ -62,18 +63,21 @@ internal static unsafe class RowProduct
     public static Tensor Multiply(Tensor rows, long outputs, RowReader read)
     {
         var shape = rows.shape;
-        return Multiply(rows, outputs, (long output, float* x, float* y) =>
+        return Multiply(rows, outputs, (long first, long count, float* x, float* y) =>
         {
             var row = (s_row ??= new()).Get(shape[1]);
-            read(output, row);
-            Dots<StoredNumbers.Fp32, float>(row, x, shape, y, outputs);
+            for (var i = 0L; i < count; i++)
+            {
+                read(first + i, row);
+                Dots<StoredNumbers.Fp32, float>(row, x, shape, y + i, outputs);
+            }
         });
     }
 
-    /// <summary>The product, output by output.</summary>
+    /// <summary>The product, whose outputs are computed in pieces.</summary>
     /// <param name="rows">x [N, I], as <see cref="Takes"/> says.</param>
     /// <param name="outputs">O.</param>
-    /// <param name="write">Computes one output of all rows; called on several threads at once.</param>
+    /// <param name="write">Computes some outputs of all rows; called on several threads at once.</param>
     /// <returns>[N, O].</returns>
     public static Tensor Multiply(Tensor rows, long outputs, OutputWriter write)
     {
@@ -82,11 +86,7 @@ internal static unsafe class RowProduct
         var result = empty([used.size(0), outputs], ScalarType.Float32);
         float* x = (float*)NativeTensor.GetPointer(used),
             y = (float*)NativeTensor.GetPointer(result);
-        ThreadTeam.Run(outputs, Math.Max(1, ElementsPerThread / used.size(1)), (first, size) =>
-        {
-            for (var output = first; output < first + size; output++)
-                write(output, x, y + output);
-        });
+        ThreadTeam.Run(outputs, Math.Max(1, ElementsPerThread / used.size(1)), (first, count) => write(first, count, x, y + first));
         return result;
     }
 
@@ -95,7 +95,11 @@ internal static unsafe class RowProduct
         where T : unmanaged
     {
         var (shape, outputs, address) = (rows.shape, matrix.size(0), NativeTensor.GetPointer(matrix));
-        return Multiply(rows, outputs, (output, x, y) => Dots<TStored, T>((T*)address + output * shape[1], x, shape, y, outputs));
+        return Multiply(rows, outputs, (first, count, x, y) =>
+        {
+            for (var i = 0L; i < count; i++)
+                Dots<TStored, T>((T*)address + (first + i) * shape[1], x, shape, y + i, outputs);
+        });
     }
 
     [ThreadStatic]

@@ -36,6 +36,12 @@ internal sealed class ProjectionQuantizer(QuantizationKind kind, Device device, 
     }
 
     /// <inheritdoc/>
+    public IProjection? FindStored(WeightSource source, string name, long outputs, long inputs) =>
+        kind == QuantizationKind.Keep && source is CheckpointWeights files && files.TakeBlocks(name, outputs, inputs) is { } matrix
+            ? new GgufProjection(matrix, outputs, inputs, null)
+            : null;
+
+    /// <inheritdoc/>
     public IReadOnlyList<IProjection>? MakeStack(WeightSource source, ExpertStack stack, int experts)
     {
         if (source is CheckpointWeights files)

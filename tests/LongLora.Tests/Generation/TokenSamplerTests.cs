@@ -1,3 +1,4 @@
+using LongLora.Data;
 using LongLora.Generation;
 using LongLora.Runtime;
 
@@ -46,6 +47,48 @@ public class TokenSamplerTests
         Assert.Equal([true, false, true, false], Drawn(new() { MinP = 0.35 }));
         Assert.Equal([false, false, true, false], Drawn(new() { TopP = 0.01 }));
         Assert.Equal([false, false, true, false], Drawn(new() { TopP = 0 }));
+    }
+
+    // A few likely tokens and many unlikely ones, which together are drawn as often: the likely ones alone would not do.
+    [Theory]
+    [InlineData(1, 0, 1, 0)]
+    [InlineData(3, 0, 1, 0)]
+    [InlineData(0.2, 0, 1, 0)]
+    [InlineData(1, 3, 1, 0)]
+    [InlineData(1, 900, 1, 0)]
+    [InlineData(1, 0, 0.4, 0)]
+    [InlineData(1, 0, 0.9, 0)]
+    [InlineData(1, 0, 1, 0.3)]
+    [InlineData(1, 0, 1, 1e-5)]
+    [InlineData(1, 700, 0.8, 1e-4)]
+    public void Next_draws_what_a_sort_of_the_whole_vocabulary_draws(double temperature, int topK, double topP, double minP)
+    {
+        var options = new GenerationOptions
+        {
+            Temperature = temperature,
+            TopK = topK,
+            TopP = topP,
+            MinP = minP,
+            Seed = 5,
+        };
+        var random = new Random(3);
+        var logits = Enumerable.Range(0, 1000).Select(i => i % 100 == 7 ? 9 + random.NextSingle() : random.NextSingle()).ToArray();
+        var sampler = new TokenSampler(options);
+        var draws = new SplitMix64(5);
+        for (var i = 0; i < 2000; i++)
+            Assert.Equal(DrawSlowly(logits, options, draws.Share()), sampler.Next([.. logits], []));
+    }
+
+    private static int DrawSlowly(float[] logits, GenerationOptions options, double share)
+    {
+        var order = Enumerable.Range(0, logits.Length).OrderByDescending(i => logits[i]).ToList();
+        var kept = order.Take(options.TopK > 0 ? options.TopK : order.Count).ToList();
+        double Weigh(int id) => Math.Exp((logits[id] - logits[order[0]]) / options.Temperature);
+        var (sum, reached) = (kept.Sum(Weigh), 0.0);
+        kept = [.. kept.TakeWhile(id => options.TopP >= 1 || (reached += Weigh(id)) - Weigh(id) < options.TopP * sum)];
+        kept = [.. kept.Where((id, i) => i == 0 || Weigh(id) >= options.MinP)];
+        var point = share * kept.Sum(Weigh);
+        return kept.Find(id => (point -= Weigh(id)) < 0);
     }
 
     [Fact]

@@ -89,7 +89,7 @@ internal static unsafe class GgufBlocks
     /// <param name="blocks">The blocks of one row.</param>
     /// <param name="count">Numbers of the row.</param>
     /// <param name="x">As many numbers.</param>
-    /// <param name="sums">The sum of each 16 of them.</param>
+    /// <param name="sums">The sum of each 16 of them; not read for types without a shift.</param>
     public static float Dot(GgufType type, byte* blocks, long count, float* x, float* sums) =>
         type switch
         {
@@ -106,6 +106,20 @@ internal static unsafe class GgufBlocks
             GgufType.Mxfp4 => Dot<GgufMxfp4>(blocks, count, x, sums),
             _ => throw new Runtime.ShapeException($"GGUF type {type} is not a block type."),
         };
+
+    /// <summary>Whether numbers of a type are code · scale + shift.</summary>
+    public static bool HasShift(GgufType type) =>
+        type is GgufType.Q4_1 or GgufType.Q5_1 or GgufType.Q2_K or GgufType.Q4_K or GgufType.Q5_K;
+
+    /// <summary>The sum of each 16 numbers.</summary>
+    /// <param name="x">The numbers.</param>
+    /// <param name="count">How many, a multiple of 16.</param>
+    /// <param name="sums">A sixteenth as many.</param>
+    public static void SumParts(float* x, long count, float* sums)
+    {
+        for (var i = 0L; i < count; i += PartSize)
+            sums[i / PartSize] = Vector256.Sum(Vector256.Load(x + i) + Vector256.Load(x + i + 8));
+    }
 
     /// <summary>
     /// The first block with an infinite or NaN scale or minimum, which would spoil all its numbers; -1 if there is none.
@@ -157,20 +171,50 @@ internal static unsafe class GgufBlocks
     private static float Dot<TBlock>(byte* blocks, long count, float* x, float* sums)
         where TBlock : struct, IGgufBlock<TBlock>
     {
-        // Two sums by turns, because each addition waits for the one before it. All types have an even number of parts.
+        // Two sums by turns, because each addition waits for the one before it.
         Vector256<float> total = default,
             other = default;
         var shifts = 0f;
-        for (var end = x + count; x < end; blocks += TBlock.Bytes)
+        var end = x + count;
+        if (TBlock.Parts == 2)
         {
-            var block = TBlock.Open(blocks);
-            for (var part = 0; part < TBlock.Parts; part += 2, x += 2 * PartSize, sums += 2)
+            for (; x + 4 * PartSize <= end; x += 4 * PartSize, blocks += 2 * TBlock.Bytes, sums += 4)
             {
-                total = AddPart(block, blocks, part, x, sums, total, ref shifts);
-                other = AddPart(block, blocks, part + 1, x + PartSize, sums + 1, other, ref shifts);
+                total = AddBlock<TBlock>(blocks, x, sums, total, ref shifts);
+                other = AddBlock<TBlock>(blocks + TBlock.Bytes, x + 2 * PartSize, sums + 2, other, ref shifts);
+            }
+            if (x < end)
+                total = AddBlock<TBlock>(blocks, x, sums, total, ref shifts);
+        }
+        else
+        {
+            for (; x < end; blocks += TBlock.Bytes)
+            {
+                var block = TBlock.Open(blocks);
+                for (var part = 0; part < TBlock.Parts; part += 2, x += 2 * PartSize, sums += 2)
+                {
+                    total = AddPart(block, blocks, part, x, sums, total, ref shifts);
+                    other = AddPart(block, blocks, part + 1, x + PartSize, sums + 1, other, ref shifts);
+                }
             }
         }
         return Vector256.Sum(total + other) + shifts;
+    }
+
+    // Both parts of a block of 32 have one scale.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Vector256<float> AddBlock<TBlock>(byte* at, float* x, float* sums, Vector256<float> total, ref float shifts)
+        where TBlock : struct, IGgufBlock<TBlock>
+    {
+        var block = TBlock.Open(at);
+        var (first, second) = ReadFloats(block, at, 0, out var scale, out var shift);
+        var (third, fourth) = ReadFloats(block, at, 1, out _, out _);
+        var product = Vector256.MultiplyAddEstimate(second, Vector256.Load(x + 8), first * Vector256.Load(x));
+        product = Vector256.MultiplyAddEstimate(third, Vector256.Load(x + 16), product);
+        product = Vector256.MultiplyAddEstimate(fourth, Vector256.Load(x + 24), product);
+        if (TBlock.HasShift)
+            shifts += shift * (sums[0] + sums[1]);
+        return Vector256.MultiplyAddEstimate(product, Vector256.Create(scale), total);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -185,11 +229,34 @@ internal static unsafe class GgufBlocks
     )
         where TBlock : struct, IGgufBlock<TBlock>
     {
-        var (first, second) = Floats(block.Read(at, part, out var scale, out var shift));
+        var (first, second) = ReadFloats(block, at, part, out var scale, out var shift);
         var product = Vector256.MultiplyAddEstimate(second, Vector256.Load(x + 8), first * Vector256.Load(x));
         if (TBlock.HasShift)
             shifts += shift * *sums;
         return Vector256.MultiplyAddEstimate(product, Vector256.Create(scale), total);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static (Vector256<float> First, Vector256<float> Second) ReadFloats<TBlock>(
+        TBlock block,
+        byte* at,
+        int part,
+        out float scale,
+        out float shift
+    )
+        where TBlock : struct, IGgufBlock<TBlock>
+    {
+        var codes = block.Read(at, part, out scale, out shift);
+        // Its codes are bytes in their order, so halves can be read from memory, which is faster than to move them.
+        if (typeof(TBlock) == typeof(GgufQ8_0) && Avx2.IsSupported)
+        {
+            var bytes = (sbyte*)at + 2 + PartSize * part;
+            return (
+                Avx.ConvertToVector256Single(Avx2.ConvertToVector256Int32(bytes)),
+                Avx.ConvertToVector256Single(Avx2.ConvertToVector256Int32(bytes + 8))
+            );
+        }
+        return Floats(codes);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

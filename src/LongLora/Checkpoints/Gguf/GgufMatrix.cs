@@ -72,11 +72,21 @@ internal sealed unsafe record GgufMatrix(GgufTensorInfo Info, nint Address, int[
 
     private nint RowAddress(long row) => Address + (nint)((RowsInFile is null ? row : RowsInFile[row]) * RowBytes);
 
-    /// <summary>The product of one row with numbers, on the calling thread.</summary>
-    /// <param name="row">Its number.</param>
+    /// <summary>The products of some rows with numbers, on the calling thread.</summary>
+    /// <param name="first">The first row.</param>
+    /// <param name="count">How many.</param>
     /// <param name="x">As many numbers as columns.</param>
-    /// <param name="sums">The sum of each 16 of them.</param>
-    public float Dot(long row, float* x, float* sums) => GgufBlocks.Dot(Info.Type, (byte*)RowAddress(row), Columns, x, sums);
+    /// <param name="sums">The sum of each 16 of them; not read for types without a shift.</param>
+    /// <param name="products">As many numbers as rows.</param>
+    public void Dots(long first, long count, float* x, float* sums, float* products)
+    {
+        var (type, columns, bytes) = (Info.Type, Columns, RowBytes);
+        for (var row = first; row < first + count; row++)
+        {
+            var at = (byte*)Address + (RowsInFile is null ? row : RowsInFile[row]) * bytes;
+            products[row - first] = GgufBlocks.Dot(type, at, columns, x, sums);
+        }
+    }
 
     /// <summary>Writes a part of one row in fp32, on the calling thread.</summary>
     /// <param name="row">Its number.</param>
