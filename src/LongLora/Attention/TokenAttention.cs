@@ -39,7 +39,8 @@ internal static unsafe class TokenAttention
     public static Tensor Attend(Tensor query, StoredHeads keys, StoredHeads values)
     {
         using var scope = NewDisposeScope();
-        query = query.contiguous();
+        if (!query.is_contiguous())
+            query = query.contiguous();
         var output = empty(query.shape, ScalarType.Float32);
         var sizes = new Sizes(query.size(1), keys.Numbers.size(1), keys.Tokens, query.size(3));
         float* q = (float*)NativeTensor.GetPointer(query),

@@ -1,4 +1,5 @@
 using LongLora.Runtime;
+using TorchSharp;
 using static TorchSharp.torch;
 
 namespace LongLora.Layers;
@@ -6,7 +7,7 @@ namespace LongLora.Layers;
 /// <summary>A matrix in its stored type, converted to the type of the input when it is used.</summary>
 /// <param name="weight">W [O, I].</param>
 /// <param name="bias">b [O], or null.</param>
-internal sealed class DenseProjection(Weight weight, Weight? bias = null) : IProjection
+internal sealed unsafe class DenseProjection(Weight weight, Weight? bias = null) : IProjection
 {
     /// <summary>W [O, I].</summary>
     public Weight Weight { get; } = weight;
@@ -67,6 +68,22 @@ internal sealed class DenseProjection(Weight weight, Weight? bias = null) : IPro
         return Products
             .Linear(rows, outputs.Of(Choose(rows.dtype), 0), Bias is null ? null : outputs.Of(Bias.Value, 0))
             .MoveToOuterDisposeScope();
+    }
+
+    /// <inheritdoc/>
+    public bool TryMultiply(float* row, FeatureSlice? outputs, float* result)
+    {
+        if (Bias is not null)
+            return false;
+        if (FindStored() is { } stored)
+            return stored.TryMultiply(row, outputs, result);
+        var value = Weight.Value;
+        if (value.device_type != DeviceType.CPU || !value.is_contiguous())
+            return false;
+        var inputs = Weight.Shape[1];
+        var (start, count) = outputs is { } o ? (o.Start, o.Count) : (0, Weight.Shape[0]);
+        var matrix = NativeTensor.GetAddress(value) + (nint)(start * inputs * value.dtype.ElementSize());
+        return RowProduct.TryRun(row, value.dtype, matrix, inputs, result, count);
     }
 
     /// <inheritdoc/>

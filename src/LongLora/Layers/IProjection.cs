@@ -16,6 +16,14 @@ internal interface IProjection
     /// <param name="outputs">Which outputs to compute; null for all.</param>
     Tensor Forward(Tensor rows, FeatureSlice? outputs = null);
 
+    /// <summary>
+    /// The same for one row in fp32 on the CPU, between numbers in memory; false if the matrix cannot be read so, and nothing is written.
+    /// </summary>
+    /// <param name="row">x [I].</param>
+    /// <param name="outputs">Which outputs to compute; null for all.</param>
+    /// <param name="result">As many numbers as outputs.</param>
+    unsafe bool TryMultiply(float* row, FeatureSlice? outputs, float* result) => false;
+
     /// <summary>Adds the gradients of its own trained weights: gᵀ x for W.</summary>
     /// <param name="rows">x [N, I], as given to <see cref="Forward"/>.</param>
     /// <param name="gradient">g [N, O], gradient of the output.</param>

@@ -43,12 +43,35 @@ internal sealed class LinearLayer(string name, long inputSize, long outputSize, 
             throw new ShapeException($"{Name} needs rows of {InputSize} numbers, but the input is [{string.Join(", ", shape)}].");
         if (outputs is { Start: 0, Count: var count } && count == OutputSize)
             outputs = null;
+        if (SmallWork.Fits(input) && ForwardRow(input, shape, outputs) is { } small)
+            return small;
         using var scope = NewDisposeScope();
         var rows = shape.Length == 2 ? input : input.reshape(-1, InputSize);
         var output = Update is null ? Projection.Forward(rows, outputs) : Update.Forward(Projection, rows, outputs);
         shape[^1] = outputs?.Count ?? OutputSize;
         return (shape.Length == 2 ? output : output.view(shape)).MoveToOuterDisposeScope();
     }
+
+    private Tensor? ForwardRow(Tensor input, long[] shape, FeatureSlice? outputs)
+    {
+        var output = empty([.. shape.AsSpan(0, shape.Length - 1), outputs?.Count ?? OutputSize], ScalarType.Float32);
+        if (TryForwardRow(input, outputs, output))
+            return output;
+        output.Dispose();
+        return null;
+    }
+
+    /// <summary>
+    /// The same for one row, written into a given tensor, with no other tensors between them; false if there are more rows, or if the
+    /// matrix or its update cannot be computed so.
+    /// </summary>
+    /// <param name="input">One that <see cref="SmallWork"/> takes.</param>
+    /// <param name="outputs">Which outputs to compute; null for all.</param>
+    /// <param name="result">Contiguous, fp32, on the CPU, with as many numbers as outputs.</param>
+    internal unsafe bool TryForwardRow(Tensor input, FeatureSlice? outputs, Tensor result) =>
+        Update is null
+        && input.numel() == InputSize
+        && Projection.TryMultiply((float*)NativeTensor.GetAddress(input), outputs, (float*)NativeTensor.GetAddress(result));
 
     /// <summary>
     /// Adds the gradients of the trained weights, for rows x [N, I] and the gradient g [N, O] of the output or of some outputs.

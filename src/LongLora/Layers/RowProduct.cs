@@ -86,9 +86,51 @@ internal static unsafe class RowProduct
         var result = empty([used.size(0), outputs], ScalarType.Float32);
         float* x = (float*)NativeTensor.GetPointer(used),
             y = (float*)NativeTensor.GetPointer(result);
-        ThreadTeam.Run(outputs, Math.Max(1, ElementsPerThread / used.size(1)), (first, count) => write(first, count, x, y + first));
+        Run(x, used.size(1), y, outputs, write);
         return result;
     }
+
+    /// <summary>The same between numbers in memory.</summary>
+    /// <param name="x">[N, I].</param>
+    /// <param name="inputs">I.</param>
+    /// <param name="y">[N, O].</param>
+    /// <param name="outputs">O.</param>
+    /// <param name="write">Computes some outputs of all rows; called on several threads at once.</param>
+    public static void Run(float* x, long inputs, float* y, long outputs, OutputWriter write) =>
+        ThreadTeam.Run(outputs, Math.Max(1, ElementsPerThread / inputs), (first, count) => write(first, count, x, y + first));
+
+    /// <summary>One row times a matrix in fp32, bf16 or fp16; false for another type.</summary>
+    /// <param name="x">[I].</param>
+    /// <param name="type">The type of the matrix.</param>
+    /// <param name="matrix">W [O, I].</param>
+    /// <param name="inputs">I.</param>
+    /// <param name="y">[O].</param>
+    /// <param name="outputs">O.</param>
+    public static bool TryRun(float* x, ScalarType type, nint matrix, long inputs, float* y, long outputs)
+    {
+        switch (type)
+        {
+            case ScalarType.Float32:
+                Run<StoredNumbers.Fp32, float>(x, (float*)matrix, inputs, y, outputs);
+                return true;
+            case ScalarType.BFloat16:
+                Run<StoredNumbers.Bf16, ushort>(x, (ushort*)matrix, inputs, y, outputs);
+                return true;
+            case ScalarType.Float16:
+                Run<StoredNumbers.Fp16, ushort>(x, (ushort*)matrix, inputs, y, outputs);
+                return true;
+            default:
+                return false;
+        }
+    }
+
+    private static void Run<TStored, T>(float* x, T* matrix, long inputs, float* y, long outputs)
+        where TStored : IStoredNumber<T>
+        where T : unmanaged => Run(x, inputs, y, outputs, (first, count, row, result) =>
+        {
+            for (var i = 0L; i < count; i++)
+                result[i] = StoredNumbers.Dot<TStored, T>(matrix + (first + i) * inputs, row, inputs);
+        });
 
     private static Tensor Multiply<TStored, T>(Tensor rows, Tensor matrix)
         where TStored : IStoredNumber<T>

@@ -218,17 +218,42 @@ internal sealed class RotaryEmbedding : IDisposable
         return Pair((a * cos).sub_(b * sin), (b * cos).add_(a * sin, Scalars.One), rest).In(heads.dtype).MoveToOuterDisposeScope();
     }
 
+    /// <summary>
+    /// Rotates the heads of one token in place, with the bits of <see cref="Rotate"/>; false if the tables are not laid out for that.
+    /// </summary>
+    /// <param name="heads">Contiguous, fp32, on the CPU, of any shape [.., K].</param>
+    internal unsafe bool TryRotateToken(Tensor heads)
+    {
+        if (ReferenceEquals(this, None))
+            return true;
+        if (_cos.numel() != _cos.size(-1) || !_cos.is_contiguous() || !_sin.is_contiguous() || _cos.dtype != ScalarType.Float32)
+            return false;
+        var at = (float*)NativeTensor.GetAddress(heads);
+        var size = heads.size(-1);
+        RotateHeads(at, at, heads.numel() / size, size, long.MaxValue);
+        return true;
+    }
+
     // One token of each row, in one loop; the same bits.
     private unsafe Tensor RotateSmall(Tensor heads)
     {
         var output = empty_like(heads);
-        long half = _cos.size(-1),
-            size = heads.size(3),
-            count = heads.size(0) * heads.size(2),
-            perTable = count * half / _cos.numel(); // heads that share a position
-        float* x = (float*)NativeTensor.GetPointer(heads),
-            y = (float*)NativeTensor.GetPointer(output),
-            cos = (float*)NativeTensor.GetPointer(_cos),
+        var count = heads.size(0) * heads.size(2);
+        RotateHeads(
+            (float*)NativeTensor.GetPointer(heads),
+            (float*)NativeTensor.GetPointer(output),
+            count,
+            heads.size(3),
+            count * _cos.size(-1) / _cos.numel()
+        );
+        return output;
+    }
+
+    // Heads of K numbers, of which perTable share a position; in place if x is y.
+    private unsafe void RotateHeads(float* x, float* y, long count, long size, long perTable)
+    {
+        var half = _cos.size(-1);
+        float* cos = (float*)NativeTensor.GetPointer(_cos),
             sin = (float*)NativeTensor.GetPointer(_sin);
         var (step, other) = IsInterleaved ? (2L, 1L) : (1L, half);
         for (var head = 0L; head < count; head++, x += size, y += size)
@@ -252,9 +277,9 @@ internal sealed class RotaryEmbedding : IDisposable
                 y[i * step] = a * c[i] - b * s[i];
                 y[i * step + other] = b * c[i] + a * s[i];
             }
-            new Span<float>(x + 2 * half, (int)(size - 2 * half)).CopyTo(new(y + 2 * half, (int)(size - 2 * half)));
+            if (x != y)
+                new Span<float>(x + 2 * half, (int)(size - 2 * half)).CopyTo(new(y + 2 * half, (int)(size - 2 * half)));
         }
-        return output;
     }
 
     /// <summary>

@@ -41,10 +41,19 @@ internal sealed unsafe class GgufProjection : QuantizedProjection
     {
         if (rows.size(0) > 1 || GgufFormat.BlockSize(StoredType) == 1)
             return base.MultiplyFew(rows, outputs);
-        return RowProduct.Multiply(rows, outputs.Count, (first, count, x, y) =>
-            _matrix.Dots(outputs.Start + first, count, x, GetSums(x), y)
-        );
+        return RowProduct.Multiply(rows, outputs.Count, MakeWriter(outputs.Start));
     }
+
+    /// <inheritdoc/>
+    public override bool TryMultiply(float* row, FeatureSlice? outputs, float* result)
+    {
+        if (Bias is not null || GgufFormat.BlockSize(StoredType) == 1)
+            return false;
+        RowProduct.Run(row, InputSize, result, outputs?.Count ?? OutputSize, MakeWriter(outputs?.Start ?? 0));
+        return true;
+    }
+
+    private RowProduct.OutputWriter MakeWriter(long start) => (first, count, x, y) => _matrix.Dots(start + first, count, x, GetSums(x), y);
 
     [ThreadStatic]
     private static PinnedBuffer? s_sums;

@@ -76,6 +76,9 @@ internal abstract unsafe class QuantizedProjection : IProjection, IDisposable
     }
 
     /// <inheritdoc/>
+    public virtual bool TryMultiply(float* row, FeatureSlice? outputs, float* result) => false;
+
+    /// <inheritdoc/>
     public void AccumulateGradients(Tensor rows, Tensor gradient, FeatureSlice? outputs = null)
     {
         if (Bias is { IsTrained: true })

@@ -108,8 +108,7 @@ internal static unsafe class GgufBlocks
         };
 
     /// <summary>Whether numbers of a type are code · scale + shift.</summary>
-    public static bool HasShift(GgufType type) =>
-        type is GgufType.Q4_1 or GgufType.Q5_1 or GgufType.Q2_K or GgufType.Q4_K or GgufType.Q5_K;
+    public static bool HasShift(GgufType type) => type is GgufType.Q4_1 or GgufType.Q5_1 or GgufType.Q2_K or GgufType.Q4_K or GgufType.Q5_K;
 
     /// <summary>The sum of each 16 numbers.</summary>
     /// <param name="x">The numbers.</param>

@@ -5,7 +5,7 @@ using static TorchSharp.torch;
 namespace LongLora.Models;
 
 /// <summary>Keys or values of one block: slots for tokens, in a chosen number type.</summary>
-internal sealed class CachedHeads : IDisposable
+internal sealed unsafe class CachedHeads : IDisposable
 {
     private readonly Tensor _numbers;
     private readonly Tensor? _scales;
@@ -45,6 +45,11 @@ internal sealed class CachedHeads : IDisposable
     /// <summary>Writes heads [1, J, l, K] to the slots from <paramref name="start"/> on.</summary>
     internal void Write(int row, long start, Tensor part)
     {
+        if (SmallWork.Fits(part) && _numbers.dtype == ScalarType.Float32 && part.size(2) == 1)
+        {
+            WriteToken(row, start, part);
+            return;
+        }
         var slots = SelectSlots(_numbers, row, start, part.size(2));
         if (_scales is null)
         {
@@ -56,6 +61,16 @@ internal sealed class CachedHeads : IDisposable
         var largest = part.abs().amax([-1], keepdim: true).to(ScalarType.Float32);
         SelectSlots(_scales, row, start, part.size(2)).copy_(largest.div(Scalars.Of(127)));
         slots.copy_(part.mul(largest.reciprocal().mul_(Scalars.Of(127)).nan_to_num(0, 0, 0)).round_());
+    }
+
+    // One token, without views.
+    private void WriteToken(int row, long slot, Tensor part)
+    {
+        var (heads, size) = (part.size(1), part.size(3));
+        var from = (float*)NativeTensor.GetAddress(part);
+        var to = (float*)NativeTensor.GetAddress(_numbers) + row * _numbers.stride(0) + slot * _numbers.stride(2);
+        for (var head = 0L; head < heads; head++)
+            new Span<float>(from + head * size, (int)size).CopyTo(new(to + head * _numbers.stride(1), (int)size));
     }
 
     /// <summary>The heads in some slots, [1, J, n, K], as views.</summary>

@@ -160,7 +160,9 @@ internal static class CachedPass
             using var inner = NewDisposeScope();
             var block = model.Blocks[i];
             var normed = block.AttentionNorm.Forward(hidden).view(shape);
-            var heads = block.Recurrence is null ? attend(i, Project(block, normed, context)).transpose(1, 2) : recur!(i, normed);
+            var heads = block.Recurrence is null ? attend(i, Project(block, normed, context)) : recur!(i, normed);
+            if (block.Recurrence is null && shape[1] > 1)
+                heads = heads.transpose(1, 2);
             heads = heads.reshape(-1, block.AttentionOutput.InputSize); // -> [B l, H K]
             if (block.HasGate)
                 heads = heads.mul(block.ComputeGate(normed));

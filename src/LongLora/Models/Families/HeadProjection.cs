@@ -33,6 +33,8 @@ internal sealed record HeadProjection(
     /// <summary>Some heads, rotated by their positions if these are given; differentiable. [B, L, D] -> [B, h, L, K].</summary>
     internal Tensor Forward(Tensor input, int first, int count, RotaryEmbedding? positions)
     {
+        if (ForwardToken(input, first, count, positions) is { } token)
+            return token;
         using var scope = NewDisposeScope();
         var heads = Plain(input, first, count);
         if (NormPlace != HeadNormPlace.AfterRotation)
@@ -43,6 +45,24 @@ internal sealed record HeadProjection(
         if (Factor != 1)
             heads = heads.mul(Scalars.Of(Factor));
         return heads.transpose(1, 2).MoveToOuterDisposeScope();
+    }
+
+    // The same for one token, whose heads are written where they end up; null if it is more, or anything but numbers in memory.
+    private Tensor? ForwardToken(Tensor input, int first, int count, RotaryEmbedding? positions)
+    {
+        if (Parts != 1 || (Norm is not null && NormPlace != HeadNormPlace.EachHead) || !SmallWork.Fits(input))
+            return null;
+        var heads = empty([1, count, 1, HeadSize], ScalarType.Float32);
+        if (!Layer.TryForwardRow(input, Outputs(first, count), heads))
+        {
+            heads.Dispose();
+            return null;
+        }
+        if (Norm is not null)
+            heads = Norm.Forward(heads);
+        if (positions?.TryRotateToken(heads) == false)
+            heads = positions.Rotate(heads.transpose(1, 2)).transpose(1, 2);
+        return Factor == 1 ? heads : heads.mul_(Scalars.Of(Factor));
     }
 
     /// <summary>
