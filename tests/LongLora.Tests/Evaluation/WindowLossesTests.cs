@@ -76,7 +76,7 @@ public sealed class WindowLossesTests : IDisposable
         }
     }
 
-    private static void AssertPerplexity(double expected, double found, double tolerance = 1e-6) =>
+    private static void AssertPerplexity(double expected, double found, double tolerance = 2e-6) =>
         Assert.InRange(Math.Abs(Math.Exp(found - expected) - 1), 0, tolerance);
 
     [Theory]
