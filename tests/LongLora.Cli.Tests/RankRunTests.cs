@@ -113,6 +113,48 @@ public class RankRunTests : CliRun
         Assert.Equal(Adapter("one"), Adapter("run"));
     }
 
+    // UCX, on which MPICH is built, would write into functions that other threads are in.
+    [Theory]
+    [InlineData("mpirun.openmpi")]
+    [InlineData("mpirun.mpich")]
+    public void Train_no_library_of_mpi_changes_the_code_of_the_c_library(string launcher)
+    {
+        MpiJob.Require(launcher);
+        var parts = new List<int>();
+        Start(launcher, 2, Arguments("run", 1_000_000), process =>
+        {
+            var log = At("run", "metrics.jsonl");
+            while (!process.HasExited && !(File.Exists(log) && new FileInfo(log).Length > 0))
+                Thread.Sleep(20);
+            foreach (var rank in Directory.GetDirectories("/proc").Where(name => int.TryParse(Path.GetFileName(name), out _)))
+            {
+                if (ReadMaps(rank) is { } maps && maps.Contains("libmpi", StringComparison.Ordinal))
+                    parts.Add(
+                        maps.Split('\n')
+                            .Count(line =>
+                                line.Contains(" r-xp ", StringComparison.Ordinal) && line.EndsWith("/libc.so.6", StringComparison.Ordinal)
+                            )
+                    );
+            }
+            using var kill = Process.Start("kill", ["-USR1", $"{process.Id}"]);
+            kill.WaitForExit();
+        });
+        Assert.True(parts.Count >= 2, $"{parts.Count} processes with a library of MPI");
+        Assert.All(parts, count => Assert.Equal(1, count)); // a page that is written becomes a part of its own
+
+        static string? ReadMaps(string process)
+        {
+            try
+            {
+                return File.ReadAllText(Path.Combine(process, "maps"));
+            }
+            catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+            {
+                return null; // it has ended
+            }
+        }
+    }
+
     [Fact]
     public void Train_one_process_maps_no_library_of_mpi()
     {

@@ -45,6 +45,7 @@ internal static unsafe class FlashAttention
             FlashForward<Lanes512, Vector512<float>>.Run(new(q), new(k), new(v), new(output), sums, sizes, threads);
         else
             FlashForward<Lanes256, Vector256<float>>.Run(new(q), new(k), new(v), new(output), sums, sizes, threads);
+        KeepAlive(q, k, v);
         return (output.MoveToOuterDisposeScope(), logSumExp.MoveToOuterDisposeScope());
     }
 
@@ -94,6 +95,13 @@ internal static unsafe class FlashAttention
         else
             FlashBackward<Lanes256, Vector256<float>>.Run(forward, sums, gradients, sizes, threads);
         return (queryGradient.MoveToOuterDisposeScope(), keyGradient.MoveToOuterDisposeScope(), valueGradient.MoveToOuterDisposeScope());
+    }
+
+    // Until here: a tensor that belongs to no scope may otherwise be freed while its memory is in use.
+    private static void KeepAlive(params ReadOnlySpan<Tensor> tensors)
+    {
+        foreach (var tensor in tensors)
+            GC.KeepAlive(tensor);
     }
 
     private static FlashSizes Measure(Tensor query, Tensor key, bool causal)

@@ -43,6 +43,9 @@ internal sealed unsafe class DenseProjection(Weight weight, Weight? bias = null)
     /// <param name="matrix">The same numbers, without a bias.</param>
     internal void KeepStored(IProjection matrix) => _stored = (matrix, Weight.Value, Dispatcher.GetVersion(Weight.Value));
 
+    /// <summary>Whether products of one row read W as its file stores it.</summary>
+    internal bool IsReadAsStored => FindStored() is not null;
+
     private IProjection? FindStored() =>
         _stored is var (matrix, value, version)
         && ReferenceEquals(value, Weight.Value)

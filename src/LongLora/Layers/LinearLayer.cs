@@ -68,10 +68,15 @@ internal sealed class LinearLayer(string name, long inputSize, long outputSize, 
     /// <param name="input">One that <see cref="SmallWork"/> takes.</param>
     /// <param name="outputs">Which outputs to compute; null for all.</param>
     /// <param name="result">Contiguous, fp32, on the CPU, with as many numbers as outputs.</param>
-    internal unsafe bool TryForwardRow(Tensor input, FeatureSlice? outputs, Tensor result) =>
-        Update is null
-        && input.numel() == InputSize
-        && Projection.TryMultiply((float*)NativeTensor.GetAddress(input), outputs, (float*)NativeTensor.GetAddress(result));
+    internal unsafe bool TryForwardRow(Tensor input, FeatureSlice? outputs, Tensor result)
+    {
+        if (Update is not null || input.numel() != InputSize)
+            return false;
+        var isDone = Projection.TryMultiply((float*)NativeTensor.GetAddress(input), outputs, (float*)NativeTensor.GetAddress(result));
+        GC.KeepAlive(input);
+        GC.KeepAlive(result);
+        return isDone;
+    }
 
     /// <summary>
     /// Adds the gradients of the trained weights, for rows x [N, I] and the gradient g [N, O] of the output or of some outputs.

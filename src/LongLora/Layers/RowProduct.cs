@@ -62,8 +62,15 @@ internal static unsafe class RowProduct
     /// <returns>[N, O].</returns>
     public static Tensor Multiply(Tensor rows, long outputs, RowReader read)
     {
-        var shape = rows.shape;
-        return Multiply(rows, outputs, (long first, long count, float* x, float* y) =>
+        return Multiply(rows, outputs, MakeWriter(rows.shape, outputs, read));
+    }
+
+    /// <summary>Computes outputs of rows with a matrix whose rows are made in fp32 when their turn comes.</summary>
+    /// <param name="shape">N, I.</param>
+    /// <param name="outputs">O.</param>
+    /// <param name="read">Gives one row of W; called on several threads at once.</param>
+    public static OutputWriter MakeWriter(long[] shape, long outputs, RowReader read) =>
+        (first, count, x, y) =>
         {
             var row = (s_row ??= new()).Get(shape[1]);
             for (var i = 0L; i < count; i++)
@@ -71,8 +78,7 @@ internal static unsafe class RowProduct
                 read(first + i, row);
                 Dots<StoredNumbers.Fp32, float>(row, x, shape, y + i, outputs);
             }
-        });
-    }
+        };
 
     /// <summary>The product, whose outputs are computed in pieces.</summary>
     /// <param name="rows">x [N, I], as <see cref="Takes"/> says.</param>

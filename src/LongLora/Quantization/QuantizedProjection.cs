@@ -76,7 +76,15 @@ internal abstract unsafe class QuantizedProjection : IProjection, IDisposable
     }
 
     /// <inheritdoc/>
-    public virtual bool TryMultiply(float* row, FeatureSlice? outputs, float* result) => false;
+    public virtual bool TryMultiply(float* row, FeatureSlice? outputs, float* result)
+    {
+        if (Bias is not null || OpenRows() is not { } read)
+            return false;
+        var (start, count) = outputs is { } o ? (o.Start, o.Count) : (0, OutputSize);
+        var write = RowProduct.MakeWriter([1, InputSize], count, (output, target) => read(start + output, target));
+        RowProduct.Run(row, InputSize, result, count, write);
+        return true;
+    }
 
     /// <inheritdoc/>
     public void AccumulateGradients(Tensor rows, Tensor gradient, FeatureSlice? outputs = null)

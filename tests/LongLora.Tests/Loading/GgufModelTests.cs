@@ -413,6 +413,23 @@ public sealed class GgufModelTests : IDisposable
     }
 
     [Fact]
+    public void Head_is_read_in_the_blocks_of_the_file_until_its_table_changes()
+    {
+        using var scope = NewDisposeScope();
+        using var noGradient = no_grad();
+        using var file = GgufModel.Open(Golden("Q8_0"));
+        using var model = Load(file, QuantizationKind.Keep);
+        var head = (DenseProjection)model.Head.Projection;
+        var row = SlowNf4.Random(3, 1, model.Head.InputSize);
+        var dense = row.mm(head.Weight.Value.to(ScalarType.Float32).t());
+        Assert.True(head.IsReadAsStored);
+        Near.AssertRelative(dense, head.Forward(row), 1e-6);
+        head.Weight.Value.mul_(2);
+        Assert.False(head.IsReadAsStored);
+        Near.AssertRelative(2 * dense, head.Forward(row), 1e-6);
+    }
+
+    [Fact]
     public void Keep_is_refused_for_other_models_and_kept_bases_have_no_other_layout()
     {
         var folder = CheckpointDirectory.Open(SharedMaterial.Golden("llama_tiny"));

@@ -178,6 +178,9 @@ internal sealed unsafe class MpiThread : IDisposable
         // Otherwise UCX takes SIGSEGV away from .NET.
         Posix.SetVariable("UCX_ERROR_SIGNALS", "");
         Posix.SetVariable("UCX_DEBUG_SIGNO", "0");
+        // Otherwise UCX writes jumps into munmap and others, byte by byte, while the threads of .NET may be inside them: one of some fifty
+        // jobs ended with a general protection fault in munmap. It needs these events only to keep memory registered with a network card.
+        Posix.SetVariable("UCX_MEM_EVENTS", "no");
         Library = MpiLibrary.Load(_launcher);
         var code = 0;
         Posix.KeepSignals(() =>

@@ -71,6 +71,7 @@ internal sealed unsafe class CachedHeads : IDisposable
         var to = (float*)NativeTensor.GetAddress(_numbers) + row * _numbers.stride(0) + slot * _numbers.stride(2);
         for (var head = 0L; head < heads; head++)
             new Span<float>(from + head * size, (int)size).CopyTo(new(to + head * _numbers.stride(1), (int)size));
+        GC.KeepAlive(part);
     }
 
     /// <summary>The heads in some slots, [1, J, n, K], as views.</summary>
