@@ -1,4 +1,5 @@
 using System.Runtime.CompilerServices;
+using System.Runtime.InteropServices;
 using LongLora.Runtime;
 
 namespace LongLora.Attention;
@@ -42,7 +43,7 @@ internal static unsafe class FlashBackward<TLanes, V>
         long queryBlocks = (sizes.Queries + QueryBlock - 1) / QueryBlock,
             keyBlocks = (sizes.Keys + KeyBlock - 1) / KeyBlock;
         var deltas = GC.AllocateUninitializedArray<float>(checked((int)(sizes.Batch * sizes.Heads * sizes.Queries)), pinned: true);
-        var delta = (float*)Unsafe.AsPointer(ref deltas[0]);
+        var delta = (float*)Unsafe.AsPointer(ref MemoryMarshal.GetArrayDataReference(deltas));
         ThreadTeam.RunInOrder(sizes.Batch * sizes.Heads * queryBlocks, threads, task =>
         {
             var (head, block) = (task / queryBlocks, (int)(task % queryBlocks));
@@ -266,7 +267,7 @@ internal static unsafe class FlashBackward<TLanes, V>
                             );
                         }
                     }
-                    AddInTurn(
+                    var isAdded = AddInTurn(
                         ref turns[(batch * sizes.Heads + head) * queryBlocks + queryAt],
                         block,
                         gradients.Query.At(batch, head, firstQuery),
@@ -275,6 +276,8 @@ internal static unsafe class FlashBackward<TLanes, V>
                         padded,
                         rows
                     );
+                    if (!isAdded)
+                        return;
                 }
             }
             for (var row = 0; row < columns; row++)
@@ -284,15 +287,15 @@ internal static unsafe class FlashBackward<TLanes, V>
             }
         }
 
-        // The first block of keys writes the gradients; the others add to them.
+        // The first block of keys writes the gradients; the others add to them. False if another block has failed.
         [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-        private void AddInTurn(ref int turn, int block, float* rows, long stride, float* sums, int sumStride, int count)
+        private bool AddInTurn(ref int turn, int block, float* rows, long stride, float* sums, int sumStride, int count)
         {
             var wait = new SpinWait();
             while (Volatile.Read(ref turn) != block)
             {
                 if (Volatile.Read(ref _hasFailed))
-                    throw new OperationCanceledException();
+                    return false;
                 wait.SpinOnce(sleep1Threshold: -1);
             }
             var (size, scale) = (sizes.Size, TLanes.Create(sizes.Scale));
@@ -308,6 +311,7 @@ internal static unsafe class FlashBackward<TLanes, V>
                     rows[i] = (block == 0 ? 0 : rows[i]) + sums[i] * sizes.Scale;
             }
             Volatile.Write(ref turn, block + 1);
+            return true;
         }
     }
 }
