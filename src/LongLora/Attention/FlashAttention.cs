@@ -88,12 +88,14 @@ internal static unsafe class FlashAttention
         var (queryGradient, keyGradient, valueGradient) = (AllocateLike(query), AllocateLike(key), AllocateLike(value));
         var forward = (new HeadRows(q), new HeadRows(k), new HeadRows(v), new HeadRows(g), new HeadRows(o));
         var gradients = (new HeadRows(queryGradient), new HeadRows(keyGradient), new HeadRows(valueGradient));
-        var sums = (float*)NativeTensor.GetPointer(logSumExp);
+        var delta = empty([sizes.Batch, sizes.Heads, sizes.Queries], ScalarType.Float32);
+        float* sums = (float*)NativeTensor.GetPointer(logSumExp),
+            deltas = (float*)NativeTensor.GetPointer(delta);
         var threads = CountThreads(sizes);
         if (isWide)
-            FlashBackward<Lanes512, Vector512<float>>.Run(forward, sums, gradients, sizes, threads);
+            FlashBackward<Lanes512, Vector512<float>>.Run(forward, sums, deltas, gradients, sizes, threads);
         else
-            FlashBackward<Lanes256, Vector256<float>>.Run(forward, sums, gradients, sizes, threads);
+            FlashBackward<Lanes256, Vector256<float>>.Run(forward, sums, deltas, gradients, sizes, threads);
         return (queryGradient.MoveToOuterDisposeScope(), keyGradient.MoveToOuterDisposeScope(), valueGradient.MoveToOuterDisposeScope());
     }
 

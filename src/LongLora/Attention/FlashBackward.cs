@@ -1,5 +1,4 @@
 using System.Runtime.CompilerServices;
-using System.Runtime.InteropServices;
 using LongLora.Runtime;
 
 namespace LongLora.Attention;
@@ -29,12 +28,14 @@ internal static unsafe class FlashBackward<TLanes, V>
     /// <summary>Writes the gradients.</summary>
     /// <param name="forward">Query, key, value, gradient of the output, and output.</param>
     /// <param name="logSumExp">[B, H, L] of the whole, which may have been summed over more keys than these.</param>
+    /// <param name="delta">Room for [B, H, L]: the sum of gradient times output over each row.</param>
     /// <param name="gradients">Query, key and value.</param>
     /// <param name="sizes">All sizes.</param>
     /// <param name="threads">The most threads that are worth it.</param>
     public static void Run(
         (HeadRows Query, HeadRows Key, HeadRows Value, HeadRows Gradient, HeadRows Output) forward,
         float* logSumExp,
+        float* delta,
         (HeadRows Query, HeadRows Key, HeadRows Value) gradients,
         FlashSizes sizes,
         long threads
@@ -42,8 +43,6 @@ internal static unsafe class FlashBackward<TLanes, V>
     {
         long queryBlocks = (sizes.Queries + QueryBlock - 1) / QueryBlock,
             keyBlocks = (sizes.Keys + KeyBlock - 1) / KeyBlock;
-        var deltas = GC.AllocateUninitializedArray<float>(checked((int)(sizes.Batch * sizes.Heads * sizes.Queries)), pinned: true);
-        var delta = (float*)Unsafe.AsPointer(ref MemoryMarshal.GetArrayDataReference(deltas));
         ThreadTeam.RunInOrder(sizes.Batch * sizes.Heads * queryBlocks, threads, task =>
         {
             var (head, block) = (task / queryBlocks, (int)(task % queryBlocks));
@@ -73,7 +72,6 @@ internal static unsafe class FlashBackward<TLanes, V>
                 throw;
             }
         });
-        GC.KeepAlive(deltas);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]

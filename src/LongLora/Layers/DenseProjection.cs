@@ -76,8 +76,6 @@ internal sealed unsafe class DenseProjection(Weight weight, Weight? bias = null)
     /// <inheritdoc/>
     public bool TryMultiply(float* row, FeatureSlice? outputs, float* result)
     {
-        if (Bias is not null)
-            return false;
         if (FindStored() is { } stored)
             return stored.TryMultiply(row, outputs, result);
         var value = Weight.Value;
@@ -86,7 +84,10 @@ internal sealed unsafe class DenseProjection(Weight weight, Weight? bias = null)
         var inputs = Weight.Shape[1];
         var (start, count) = outputs is { } o ? (o.Start, o.Count) : (0, Weight.Shape[0]);
         var matrix = NativeTensor.GetAddress(value) + (nint)(start * inputs * value.dtype.ElementSize());
-        return RowProduct.TryRun(row, value.dtype, matrix, inputs, result, count);
+        if (RowProduct.FindWriter(value.dtype, matrix, [1, inputs], count) is not { } write)
+            return false;
+        RowProduct.Run(row, inputs, result, count, write);
+        return true;
     }
 
     /// <inheritdoc/>

@@ -17,7 +17,8 @@ internal interface IProjection
     Tensor Forward(Tensor rows, FeatureSlice? outputs = null);
 
     /// <summary>
-    /// The same for one row in fp32 on the CPU, between numbers in memory; false if the matrix cannot be read so, and nothing is written.
+    /// x Wᵀ without the bias, for one row in fp32 on the CPU, between numbers in memory; false if the matrix cannot be read so, and nothing
+    /// is written.
     /// </summary>
     /// <param name="row">x [I].</param>
     /// <param name="outputs">Which outputs to compute; null for all.</param>

@@ -43,7 +43,7 @@ internal sealed class LinearLayer(string name, long inputSize, long outputSize, 
             throw new ShapeException($"{Name} needs rows of {InputSize} numbers, but the input is [{string.Join(", ", shape)}].");
         if (outputs is { Start: 0, Count: var count } && count == OutputSize)
             outputs = null;
-        if (SmallWork.Fits(input) && ForwardRow(input, shape, outputs) is { } small)
+        if (SmallWork.Fits(input) && IsPlainRow(input) && ForwardRow(input, shape, outputs) is { } small)
             return small;
         using var scope = NewDisposeScope();
         var rows = shape.Length == 2 ? input : input.reshape(-1, InputSize);
@@ -51,6 +51,8 @@ internal sealed class LinearLayer(string name, long inputSize, long outputSize, 
         shape[^1] = outputs?.Count ?? OutputSize;
         return (shape.Length == 2 ? output : output.view(shape)).MoveToOuterDisposeScope();
     }
+
+    private bool IsPlainRow(Tensor input) => Update is null && Projection.Bias is null && input.numel() == InputSize;
 
     private Tensor? ForwardRow(Tensor input, long[] shape, FeatureSlice? outputs)
     {
@@ -62,15 +64,15 @@ internal sealed class LinearLayer(string name, long inputSize, long outputSize, 
     }
 
     /// <summary>
-    /// The same for one row, written into a given tensor, with no other tensors between them; false if there are more rows, or if the
-    /// matrix or its update cannot be computed so.
+    /// The same for one row, written into a given tensor, with no other tensors between them; false if there are more rows, an update or a
+    /// bias, or if the matrix cannot be read so.
     /// </summary>
     /// <param name="input">One that <see cref="SmallWork"/> takes.</param>
     /// <param name="outputs">Which outputs to compute; null for all.</param>
     /// <param name="result">Contiguous, fp32, on the CPU, with as many numbers as outputs.</param>
     internal unsafe bool TryForwardRow(Tensor input, FeatureSlice? outputs, Tensor result)
     {
-        if (Update is not null || input.numel() != InputSize)
+        if (!IsPlainRow(input))
             return false;
         var isDone = Projection.TryMultiply((float*)NativeTensor.GetAddress(input), outputs, (float*)NativeTensor.GetAddress(result));
         GC.KeepAlive(input);

@@ -46,14 +46,25 @@ internal static unsafe class RowProduct
     {
         if (matrix.device_type != DeviceType.CPU || !matrix.is_contiguous())
             return null;
-        return matrix.dtype switch
+        var outputs = matrix.size(0);
+        return FindWriter(matrix.dtype, NativeTensor.GetPointer(matrix), rows.shape, outputs) is { } write
+            ? Multiply(rows, outputs, write)
+            : null;
+    }
+
+    /// <summary>Computes outputs of rows with a matrix in fp32, bf16 or fp16; null for another type.</summary>
+    /// <param name="type">The type of the matrix.</param>
+    /// <param name="matrix">W [O, I].</param>
+    /// <param name="shape">N, I.</param>
+    /// <param name="outputs">O.</param>
+    public static OutputWriter? FindWriter(ScalarType type, nint matrix, long[] shape, long outputs) =>
+        type switch
         {
-            ScalarType.Float32 => Multiply<StoredNumbers.Fp32, float>(rows, matrix),
-            ScalarType.BFloat16 => Multiply<StoredNumbers.Bf16, ushort>(rows, matrix),
-            ScalarType.Float16 => Multiply<StoredNumbers.Fp16, ushort>(rows, matrix),
+            ScalarType.Float32 => MakeWriter<StoredNumbers.Fp32, float>(matrix, shape, outputs),
+            ScalarType.BFloat16 => MakeWriter<StoredNumbers.Bf16, ushort>(matrix, shape, outputs),
+            ScalarType.Float16 => MakeWriter<StoredNumbers.Fp16, ushort>(matrix, shape, outputs),
             _ => null,
         };
-    }
 
     /// <summary>The product with a matrix whose rows are made in fp32 when their turn comes.</summary>
     /// <param name="rows">x [N, I], as <see cref="Takes"/> says.</param>
@@ -105,50 +116,14 @@ internal static unsafe class RowProduct
     public static void Run(float* x, long inputs, float* y, long outputs, OutputWriter write) =>
         ThreadTeam.Run(outputs, Math.Max(1, ElementsPerThread / inputs), (first, count) => write(first, count, x, y + first));
 
-    /// <summary>One row times a matrix in fp32, bf16 or fp16; false for another type.</summary>
-    /// <param name="x">[I].</param>
-    /// <param name="type">The type of the matrix.</param>
-    /// <param name="matrix">W [O, I].</param>
-    /// <param name="inputs">I.</param>
-    /// <param name="y">[O].</param>
-    /// <param name="outputs">O.</param>
-    public static bool TryRun(float* x, ScalarType type, nint matrix, long inputs, float* y, long outputs)
-    {
-        switch (type)
-        {
-            case ScalarType.Float32:
-                Run<StoredNumbers.Fp32, float>(x, (float*)matrix, inputs, y, outputs);
-                return true;
-            case ScalarType.BFloat16:
-                Run<StoredNumbers.Bf16, ushort>(x, (ushort*)matrix, inputs, y, outputs);
-                return true;
-            case ScalarType.Float16:
-                Run<StoredNumbers.Fp16, ushort>(x, (ushort*)matrix, inputs, y, outputs);
-                return true;
-            default:
-                return false;
-        }
-    }
-
-    private static void Run<TStored, T>(float* x, T* matrix, long inputs, float* y, long outputs)
+    private static OutputWriter MakeWriter<TStored, T>(nint matrix, long[] shape, long outputs)
         where TStored : IStoredNumber<T>
-        where T : unmanaged => Run(x, inputs, y, outputs, (first, count, row, result) =>
+        where T : unmanaged =>
+        (first, count, x, y) =>
         {
             for (var i = 0L; i < count; i++)
-                result[i] = StoredNumbers.Dot<TStored, T>(matrix + (first + i) * inputs, row, inputs);
-        });
-
-    private static Tensor Multiply<TStored, T>(Tensor rows, Tensor matrix)
-        where TStored : IStoredNumber<T>
-        where T : unmanaged
-    {
-        var (shape, outputs, address) = (rows.shape, matrix.size(0), NativeTensor.GetPointer(matrix));
-        return Multiply(rows, outputs, (first, count, x, y) =>
-        {
-            for (var i = 0L; i < count; i++)
-                Dots<TStored, T>((T*)address + (first + i) * shape[1], x, shape, y + i, outputs);
-        });
-    }
+                Dots<TStored, T>((T*)matrix + (first + i) * shape[1], x, shape, y + i, outputs);
+        };
 
     [ThreadStatic]
     private static PinnedBuffer? s_row;

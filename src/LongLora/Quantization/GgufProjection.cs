@@ -47,8 +47,8 @@ internal sealed unsafe class GgufProjection : QuantizedProjection
     /// <inheritdoc/>
     public override bool TryMultiply(float* row, FeatureSlice? outputs, float* result)
     {
-        if (Bias is not null || GgufFormat.BlockSize(StoredType) == 1)
-            return false;
+        if (GgufFormat.BlockSize(StoredType) == 1)
+            return base.TryMultiply(row, outputs, result);
         RowProduct.Run(row, InputSize, result, outputs?.Count ?? OutputSize, MakeWriter(outputs?.Start ?? 0));
         return true;
     }

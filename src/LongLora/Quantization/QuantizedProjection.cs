@@ -78,7 +78,7 @@ internal abstract unsafe class QuantizedProjection : IProjection, IDisposable
     /// <inheritdoc/>
     public virtual bool TryMultiply(float* row, FeatureSlice? outputs, float* result)
     {
-        if (Bias is not null || OpenRows() is not { } read)
+        if (OpenRows() is not { } read)
             return false;
         var (start, count) = outputs is { } o ? (o.Start, o.Count) : (0, OutputSize);
         var write = RowProduct.MakeWriter([1, InputSize], count, (output, target) => read(start + output, target));
