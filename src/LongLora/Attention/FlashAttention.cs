@@ -34,10 +34,26 @@ internal static unsafe class FlashAttention
     {
         if (!Takes(query))
             return Dispatcher.FlashAttentionCpu(query, key, value, causal);
+        var output = AllocateLike(query);
+        return (output, Forward(query, key, value, output, causal, isWide));
+    }
+
+    /// <summary>Writes the output into a given tensor [B, H, L, K], whose heads may lie apart, and returns the log-sum-exp.</summary>
+    public static Tensor ForwardInto(Tensor output, Tensor query, Tensor key, Tensor value, bool causal)
+    {
+        if (Takes(query) && output.stride(3) == 1)
+            return Forward(query, key, value, output, causal, Vector512.IsHardwareAccelerated);
+        var (made, logSumExp) = Forward(query, key, value, causal);
+        output.copy_(made);
+        made.Dispose();
+        return logSumExp;
+    }
+
+    private static Tensor Forward(Tensor query, Tensor key, Tensor value, Tensor output, bool causal, bool isWide)
+    {
         using var scope = NewDisposeScope();
         var sizes = Measure(query, key, causal);
         var (q, k, v) = (HeadRows.Lay(query), HeadRows.Lay(key), HeadRows.Lay(value));
-        var output = AllocateLike(query);
         var logSumExp = empty([sizes.Batch, sizes.Heads, sizes.Queries], ScalarType.Float32);
         var sums = (float*)NativeTensor.GetPointer(logSumExp);
         var threads = CountThreads(sizes);
@@ -45,8 +61,8 @@ internal static unsafe class FlashAttention
             FlashForward<Lanes512, Vector512<float>>.Run(new(q), new(k), new(v), new(output), sums, sizes, threads);
         else
             FlashForward<Lanes256, Vector256<float>>.Run(new(q), new(k), new(v), new(output), sums, sizes, threads);
-        KeepAlive(q, k, v);
-        return (output.MoveToOuterDisposeScope(), logSumExp.MoveToOuterDisposeScope());
+        KeepAlive(q, k, v, output);
+        return logSumExp.MoveToOuterDisposeScope();
     }
 
     /// <summary>Gradients of the arguments of the forward pass.</summary>
@@ -81,13 +97,53 @@ internal static unsafe class FlashAttention
     {
         if (!Takes(query))
             return Dispatcher.FlashAttentionCpuBackward(gradient, query, key, value, output, logSumExp, causal);
+        var into = (Query: AllocateLike(query), Key: AllocateLike(key), Value: AllocateLike(value));
+        Backward(into, gradient, query, key, value, output, logSumExp, causal, isWide);
+        return into;
+    }
+
+    /// <summary>Writes the gradients into given tensors, whose heads may lie apart.</summary>
+    public static void BackwardInto(
+        (Tensor Query, Tensor Key, Tensor Value) into,
+        Tensor gradient,
+        Tensor query,
+        Tensor key,
+        Tensor value,
+        Tensor output,
+        Tensor logSumExp,
+        bool causal
+    )
+    {
+        if (Takes(query) && into.Query.stride(3) == 1 && into.Key.stride(3) == 1 && into.Value.stride(3) == 1)
+        {
+            Backward(into, gradient, query, key, value, output, logSumExp, causal, Vector512.IsHardwareAccelerated);
+            return;
+        }
+        using var scope = NewDisposeScope();
+        var (q, k, v) = Backward(gradient, query, key, value, output, logSumExp, causal);
+        into.Query.copy_(q);
+        into.Key.copy_(k);
+        into.Value.copy_(v);
+    }
+
+    private static void Backward(
+        (Tensor Query, Tensor Key, Tensor Value) into,
+        Tensor gradient,
+        Tensor query,
+        Tensor key,
+        Tensor value,
+        Tensor output,
+        Tensor logSumExp,
+        bool causal,
+        bool isWide
+    )
+    {
         using var scope = NewDisposeScope();
         var sizes = Measure(query, key, causal);
         var (g, q, k, v, o) = (HeadRows.Lay(gradient), HeadRows.Lay(query), HeadRows.Lay(key), HeadRows.Lay(value), HeadRows.Lay(output));
         logSumExp = logSumExp.contiguous();
-        var (queryGradient, keyGradient, valueGradient) = (AllocateLike(query), AllocateLike(key), AllocateLike(value));
         var forward = (new HeadRows(q), new HeadRows(k), new HeadRows(v), new HeadRows(g), new HeadRows(o));
-        var gradients = (new HeadRows(queryGradient), new HeadRows(keyGradient), new HeadRows(valueGradient));
+        var gradients = (new HeadRows(into.Query), new HeadRows(into.Key), new HeadRows(into.Value));
         var delta = empty([sizes.Batch, sizes.Heads, sizes.Queries], ScalarType.Float32);
         float* sums = (float*)NativeTensor.GetPointer(logSumExp),
             deltas = (float*)NativeTensor.GetPointer(delta);
@@ -96,7 +152,7 @@ internal static unsafe class FlashAttention
             FlashBackward<Lanes512, Vector512<float>>.Run(forward, sums, deltas, gradients, sizes, threads);
         else
             FlashBackward<Lanes256, Vector256<float>>.Run(forward, sums, deltas, gradients, sizes, threads);
-        return (queryGradient.MoveToOuterDisposeScope(), keyGradient.MoveToOuterDisposeScope(), valueGradient.MoveToOuterDisposeScope());
+        KeepAlive(g, q, k, v, o, into.Query, into.Key, into.Value);
     }
 
     // Until here: a tensor that belongs to no scope may otherwise be freed while its memory is in use.

@@ -143,10 +143,10 @@ public abstract class PatternAttention : IAttention
                 range.SelectQueries(output, row, groups).copy_(AttendCausally(q, k, v, GetGroupWindow(groups), sinks));
                 return;
             }
-            var (o, l) = RunForwardKernel(q, k, v, GetGroupWindow(groups));
+            var o = range.SelectQueries(output, row, groups);
+            var l = RunForwardKernel(o, q, k, v, GetGroupWindow(groups));
             if (sinks is not null)
                 l = AttentionSinks.Join(o, l, sinks);
-            range.SelectQueries(output, row, groups).copy_(o);
             if (logSumExp is not null)
                 range.SelectQueries(logSumExp.unsqueeze(3), row, groups).squeeze(3).copy_(l);
         });
@@ -183,11 +183,29 @@ public abstract class PatternAttention : IAttention
             {
                 var (o, l) = result.LogSumExp is { } logSumExp
                     ? (range.SelectQueries(result.Output, row, groups), range.SelectQueries(logSumExp.unsqueeze(3), row, groups).squeeze(3))
-                    : RunForwardKernel(q, k, v, GetGroupWindow(groups));
+                    : RunForwardKernelAgain(q, k, v, GetGroupWindow(groups));
                 if (result.LogSumExp is null && sinks is not null)
                     l = AttentionSinks.Join(o, l, sinks);
                 if (SelectSinkGradient(range, heads) is { } sinkGradient)
                     AttentionSinks.AddGradient(sinkGradient, sinks!, g, o, l);
+                if (_cap is null && !range.SharesHeads && q.size(2) <= GetGroupWindow(groups))
+                {
+                    FlashAttention.BackwardInto(
+                        (
+                            range.SelectQueries(queryGradient, row, groups),
+                            range.SelectShared(keyGradient, row, groups),
+                            range.SelectShared(valueGradient, row, groups)
+                        ),
+                        g,
+                        q,
+                        k,
+                        v,
+                        o,
+                        l,
+                        causal: true
+                    );
+                    return;
+                }
                 (q, k, v) = RunBackwardKernel(g, q, k, v, o, l, GetGroupWindow(groups));
             }
             range.SelectQueries(queryGradient, row, groups).copy_(q);
@@ -264,7 +282,7 @@ public abstract class PatternAttention : IAttention
                     at % group != 0 ? Math.Min(to, (at / group + 1) * group)
                     : to - at >= group ? to - (to - at) % group
                     : to;
-                yield return new(at, end - at, at / group, (end - at + group - 1) / group, groups);
+                yield return new(at, end - at, at / group, (end - at + group - 1) / group, at % group != 0 || end % group != 0, groups);
                 at = end;
             }
         }
@@ -312,10 +330,23 @@ public abstract class PatternAttention : IAttention
         return Dispatcher.ScaledDotProductAttention(query, key, value, null, query.size(2) > 1);
     }
 
-    private (Tensor Output, Tensor LogSumExp) RunForwardKernel(Tensor query, Tensor key, Tensor value, int window) =>
-        _cap is { } cap ? CappedAttention.Forward(query, key, value, window, cap)
-        : query.size(2) > window ? SlidingWindow.Forward(query, key, value, window)
-        : FlashAttention.Forward(query, key, value, causal: true);
+    // Writes the output and returns the log-sum-exp.
+    private Tensor RunForwardKernel(Tensor output, Tensor query, Tensor key, Tensor value, int window)
+    {
+        if (_cap is null && query.size(2) <= window)
+            return FlashAttention.ForwardInto(output, query, key, value, causal: true);
+        var (made, logSumExp) = _cap is { } cap
+            ? CappedAttention.Forward(query, key, value, window, cap)
+            : SlidingWindow.Forward(query, key, value, window);
+        output.copy_(made);
+        return logSumExp;
+    }
+
+    private (Tensor Output, Tensor LogSumExp) RunForwardKernelAgain(Tensor query, Tensor key, Tensor value, int window)
+    {
+        var output = AllocateTokenMajor(query);
+        return (output, RunForwardKernel(output, query, key, value, window));
+    }
 
     private (Tensor, Tensor, Tensor) RunBackwardKernel(
         Tensor gradient,
@@ -372,7 +403,14 @@ public abstract class PatternAttention : IAttention
 
     private readonly record struct RowRange(int First, int Count, AttentionPattern Pattern);
 
-    private readonly record struct HeadRange(long First, long Count, long SharedFirst, long SharedCount, IReadOnlyList<TokenGroups> Groups)
+    private readonly record struct HeadRange(
+        long First,
+        long Count,
+        long SharedFirst,
+        long SharedCount,
+        bool SharesHeads,
+        IReadOnlyList<TokenGroups> Groups
+    )
     {
         internal Tensor SelectQueries(Tensor heads, RowRange row, TokenGroups groups) =>
             SplitIntoGroups(heads.narrow(0, row.First, row.Count).narrow(1, First, Count), groups);

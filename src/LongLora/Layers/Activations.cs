@@ -1,4 +1,3 @@
-using System.Numerics;
 using LongLora.Runtime;
 using static TorchSharp.torch;
 
@@ -22,32 +21,6 @@ internal static class Activations
                     + "relu2."
             ),
         };
-
-    /// <summary>activation(gate) · up for the function with a name; differentiable.</summary>
-    internal static Func<Tensor, Tensor, Tensor> GetGated(string name)
-    {
-        var activation = Get(name);
-        var isSilu = name == "silu";
-        return (gate, up) => isSilu && SmallWork.Fits(gate) && SmallWork.Fits(up) ? MultiplySilu(gate, up) : activation(gate).mul(up);
-    }
-
-    // In one loop.
-    private static unsafe Tensor MultiplySilu(Tensor gate, Tensor up)
-    {
-        var (output, count, width) = (empty_like(gate), gate.numel(), Vector<float>.Count);
-        float* x = (float*)NativeTensor.GetPointer(gate),
-            u = (float*)NativeTensor.GetPointer(up),
-            y = (float*)NativeTensor.GetPointer(output);
-        var i = 0L;
-        for (; i + width <= count; i += width)
-        {
-            var value = Vector.Load(x + i);
-            (value / (Vector<float>.One + Vector.Exp(-value)) * Vector.Load(u + i)).Store(y + i);
-        }
-        for (; i < count; i++)
-            y[i] = x[i] / (1 + MathF.Exp(-x[i])) * u[i];
-        return output;
-    }
 
     // x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x³))): the approximation of GPT-2, GPT-NeoX-20B and Gemma.
     private static Tensor TanhGelu(Tensor x) =>

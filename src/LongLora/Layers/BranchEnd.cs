@@ -38,12 +38,7 @@ internal sealed record BranchEnd(INormLayer? Norm = null, double Factor = 1)
         if (Factor != 1)
             gradient = gradient.mul(Scalars.Of(Factor));
         if (Norm is not null)
-        {
-            var leaf = output().detach().requires_grad_(true);
-            using (enable_grad())
-                Norm.Forward(leaf).backward([gradient]);
-            gradient = leaf.grad!;
-        }
+            gradient = Norm.Backward(output(), gradient);
         return gradient.MoveToOuterDisposeScope();
     }
 }

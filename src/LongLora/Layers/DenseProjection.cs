@@ -16,6 +16,9 @@ internal sealed unsafe class DenseProjection(Weight weight, Weight? bias = null)
     public Weight? Bias { get; } = bias;
 
     /// <inheritdoc/>
+    public bool IsTrained => Weight.IsTrained || Bias is { IsTrained: true };
+
+    /// <inheritdoc/>
     public IReadOnlyList<StoredTensor> Stored => [Weight.Stored];
 
     // W in the type of products, for as long as it does not change.

@@ -8,6 +8,9 @@ internal interface IProjection
     /// <summary>b [O], or null.</summary>
     Weight? Bias { get; }
 
+    /// <summary>Whether it has trained weights: if not, <see cref="AccumulateGradients"/> does nothing.</summary>
+    bool IsTrained => Bias is { IsTrained: true };
+
     /// <summary>The tensors that hold the matrix, in the type in which they are stored; none if it stays in a mapped file.</summary>
     IReadOnlyList<StoredTensor> Stored { get; }
 

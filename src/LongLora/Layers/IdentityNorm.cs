@@ -10,4 +10,7 @@ internal sealed class IdentityNorm : INormLayer
 
     /// <inheritdoc/>
     public Tensor Forward(Tensor input) => input.alias();
+
+    /// <inheritdoc/>
+    public Tensor Backward(Tensor input, Tensor gradient) => gradient.alias();
 }

@@ -80,6 +80,9 @@ internal sealed class LinearLayer(string name, long inputSize, long outputSize, 
         return isDone;
     }
 
+    /// <summary>Whether <see cref="AccumulateGradients"/> has anything to do.</summary>
+    internal bool IsTrained => Update is not null || Projection.IsTrained;
+
     /// <summary>
     /// Adds the gradients of the trained weights, for rows x [N, I] and the gradient g [N, O] of the output or of some outputs.
     /// </summary>

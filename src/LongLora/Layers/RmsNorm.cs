@@ -1,62 +1,112 @@
-using System.Numerics;
 using LongLora.Runtime;
 using static TorchSharp.torch;
 
 namespace LongLora.Layers;
 
+// D numbers in a row
+
 /// <summary>
 /// y = w · x / sqrt(mean(x²) + ε), or (1 + w) · x / sqrt(mean(x²) + ε), over the last dimension (arXiv 1910.07467), computed in fp32
 /// for any type of x.
 /// </summary>
-/// <param name="weight">w [D].</param>
+/// <param name="weight">w [D]; null for ones.</param>
 /// <param name="epsilon">ε.</param>
 /// <param name="isOffset">Whether the scale is 1 + w (Gemma).</param>
-internal sealed class RmsNorm(Weight weight, double epsilon, bool isOffset = false) : INormLayer
+internal sealed class RmsNorm(Weight? weight, double epsilon, bool isOffset = false) : INormLayer
 {
-    /// <inheritdoc/>
-    public IReadOnlyList<Weight> Weights { get; } = [weight];
+    [ThreadStatic]
+    private static PinnedBuffer? s_scales;
 
     /// <inheritdoc/>
-    public Tensor Forward(Tensor input)
+    public IReadOnlyList<Weight> Weights { get; } = weight is null ? [] : [weight];
+
+    /// <inheritdoc/>
+    public unsafe Tensor Forward(Tensor input)
     {
-        if (SmallWork.Fits(input))
-            return ForwardSmall(input);
+        if (!IsLoop(input))
+            return Compute(input);
+        var rows = HostLoop.Lay(input);
+        var (output, size) = (empty_like(rows), rows.size(-1));
+        float* x = (float*)NativeTensor.GetPointer(rows),
+            y = (float*)NativeTensor.GetPointer(output),
+            scales = ReadScales(size);
+        HostLoop.ForRows(rows.numel() / size, size, (first, count) =>
+            RmsRows.Normalize(x + first * size, scales, epsilon, y + first * size, count, size)
+        );
+        GC.KeepAlive(rows);
+        return output;
+    }
+
+    /// <inheritdoc/>
+    public unsafe Tensor Backward(Tensor input, Tensor gradient)
+    {
+        using var noGradient = no_grad();
+        if (!IsLoop(input) || !HostLoop.Takes(gradient))
+            return INormLayer.BackwardByAutograd(this, input, gradient);
+        using var scope = NewDisposeScope();
+        var (rows, outer) = (HostLoop.Lay(input), HostLoop.Lay(gradient));
+        var (inner, size) = (empty_like(rows), rows.size(-1));
+        var count = rows.numel() / size;
+        float* x = (float*)NativeTensor.GetPointer(rows),
+            g = (float*)NativeTensor.GetPointer(outer),
+            result = (float*)NativeTensor.GetPointer(inner),
+            scales = ReadScales(size);
+        if (weight is not { IsTrained: true })
+            HostLoop.ForRows(count, size, (first, some) =>
+                RmsRows.Differentiate(x + first * size, g + first * size, scales, epsilon, result + first * size, null, some, size)
+            );
+        else
+        {
+            // Sums of a fixed number of rows, so the gradient does not depend on the number of threads.
+            var pieces = (count + RmsRows.PerSum - 1) / RmsRows.PerSum;
+            var sums = zeros([pieces, size], ScalarType.Float32);
+            var sumsAt = (float*)NativeTensor.GetPointer(sums);
+            HostLoop.ForRows(pieces, size * RmsRows.PerSum, (firstPiece, somePieces) =>
+            {
+                for (var piece = firstPiece; piece < firstPiece + somePieces; piece++)
+                {
+                    var (first, some) = (piece * RmsRows.PerSum, Math.Min(RmsRows.PerSum, count - piece * RmsRows.PerSum));
+                    var at = first * size;
+                    RmsRows.Differentiate(x + at, g + at, scales, epsilon, result + at, sumsAt + piece * size, some, size);
+                }
+            });
+            weight.GetGradient().add_(sums.sum(0, type: ScalarType.Float32), Scalars.One);
+        }
+        GC.KeepAlive(rows);
+        GC.KeepAlive(outer);
+        return inner.MoveToOuterDisposeScope();
+    }
+
+    private bool IsLoop(Tensor input) => HostLoop.Takes(input) && !(weight is { IsTrained: true } && is_grad_enabled());
+
+    private Tensor Compute(Tensor input)
+    {
         using var scope = NewDisposeScope();
         var wide = input.In(ScalarType.Float32);
         var scale = (wide * wide).mean([-1], keepdim: true).add_(Scalars.Of(epsilon), Scalars.One).rsqrt_();
-        var factor = weight.Value.In(ScalarType.Float32);
-        if (isOffset)
-            factor = factor.add(Scalars.One, Scalars.One);
-        return (wide * scale).mul(factor).In(input.dtype).MoveToOuterDisposeScope();
+        var output = wide * scale;
+        if (weight is not null)
+        {
+            var factor = weight.Value.In(ScalarType.Float32);
+            output = output.mul(isOffset ? factor.add(Scalars.One, Scalars.One) : factor);
+        }
+        return output.In(input.dtype).MoveToOuterDisposeScope();
     }
 
-    [ThreadStatic]
-    private static PinnedBuffer? s_weights;
-
-    // The same in one loop.
-    private unsafe Tensor ForwardSmall(Tensor input)
+    // What rows are multiplied by, until this thread calls again.
+    private unsafe float* ReadScales(long size)
     {
-        var (size, output) = (input.size(-1), empty_like(input));
-        float* x = (float*)NativeTensor.GetPointer(input),
-            y = (float*)NativeTensor.GetPointer(output);
-        var weights = StoredNumbers.Read(
-            weight.Value.dtype,
-            NativeTensor.GetPointer(weight.Value),
-            size,
-            1,
-            (s_weights ??= new()).Get(size)
-        );
-        var more = isOffset ? 1f : 0f;
-        for (var end = x + input.numel(); x < end; x += size, y += size)
+        var copy = (s_scales ??= new()).Get(size);
+        if (weight is null)
+            new Span<float>(copy, (int)size).Fill(1);
+        else
         {
-            var squares = StoredNumbers.Dot<StoredNumbers.Fp32, float>(x, x, size);
-            var scale = 1 / MathF.Sqrt(squares / size + (float)epsilon);
-            var (i, width) = (0L, Vector<float>.Count);
-            for (; i + width <= size; i += width)
-                (Vector.Load(x + i) * scale * (Vector.Load(weights + i) + new Vector<float>(more))).Store(y + i);
-            for (; i < size; i++)
-                y[i] = x[i] * scale * (weights[i] + more);
+            var stored = StoredNumbers.Read(weight.Value.dtype, NativeTensor.GetPointer(weight.Value), size, 1, copy);
+            if (!isOffset)
+                return stored;
+            for (var i = 0L; i < size; i++)
+                copy[i] = stored[i] + 1;
         }
-        return output;
+        return copy;
     }
 }

@@ -17,6 +17,9 @@ internal sealed class StackedProjection(Weight stack, int index, bool isTranspos
     /// <summary>None, because experts have their biases elsewhere.</summary>
     public Weight? Bias => null;
 
+    /// <inheritdoc/>
+    public bool IsTrained => Stack.IsTrained;
+
     /// <summary>That of all experts.</summary>
     public IReadOnlyList<StoredTensor> Stored => [Stack.Stored];
 

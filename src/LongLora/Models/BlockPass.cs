@@ -122,22 +122,17 @@ internal static class BlockPass
         var (source, heads) = (ToRows(input), ToHeadRows(attended.Output));
         ForEachTile(source, source.size(0), block.Mlp.Width, (start, count) =>
         {
-            var (leaf, own) = (source.narrow(0, start, count).detach(), kept.SelectTile(start));
+            var (rows, own) = (source.narrow(0, start, count), kept.SelectTile(start));
             if (!block.IsParallel)
-                leaf = leaf.add(ProjectOutput(block, heads.narrow(0, start, count), leaf, own), Scalars.One);
-            leaf.requires_grad_(true);
-            Tensor normed;
-            using (enable_grad())
-                normed = block.MlpNorm.Forward(leaf);
-            var tile = gradient.narrow(0, start, count);
+                rows = rows.add(ProjectOutput(block, heads.narrow(0, start, count), rows, own), Scalars.One);
+            var (normed, tile) = (block.MlpNorm.Forward(rows), gradient.narrow(0, start, count));
             block.Tail?.Backward(
-                () => leaf.detach().add(block.MlpEnd.Forward(block.Mlp.Forward(normed.detach(), own)), Scalars.One),
+                () => rows.add(block.MlpEnd.Forward(block.Mlp.Forward(normed, own)), Scalars.One),
                 tile,
                 start,
                 context.Side
             );
-            block.Mlp.Backward(normed, tile, block.MlpEnd, own);
-            tile.add_(leaf.grad!, Scalars.One);
+            tile.add_(block.MlpNorm.Backward(rows, block.Mlp.Backward(normed, tile, block.MlpEnd, own)), Scalars.One);
         });
     }
 
@@ -165,12 +160,8 @@ internal static class BlockPass
         GatePass.Backward(block, headRows, inputRows, outputGradient, gradientRows);
         ForEachTile(inputRows, inputRows.size(0), inputRows.size(1), (start, count) =>
         {
-            var leaf = inputRows.narrow(0, start, count).detach().requires_grad_(true);
-            Tensor output;
-            using (enable_grad())
-                output = block.AttentionNorm.Forward(leaf);
-            output.backward([gradientRows.narrow(0, start, count)]);
-            gradient.narrow(0, start, count).add_(leaf.grad!, Scalars.One);
+            var ofNorm = block.AttentionNorm.Backward(inputRows.narrow(0, start, count), gradientRows.narrow(0, start, count));
+            gradient.narrow(0, start, count).add_(ofNorm, Scalars.One);
         });
     }
 

@@ -204,8 +204,8 @@ internal sealed class RotaryEmbedding : IDisposable
     {
         if (ReferenceEquals(this, None))
             return heads.contiguous();
-        if (SmallWork.Fits(heads) && heads.size(1) == 1 && _cos.is_contiguous() && _sin.is_contiguous())
-            return RotateSmall(heads);
+        if (IsLoop(heads))
+            return RotateInLoop(heads, isBack: false);
         using var scope = NewDisposeScope();
         if (_bothCos is not null && heads.size(3) == _bothCos.size(-1))
         {
@@ -230,52 +230,70 @@ internal sealed class RotaryEmbedding : IDisposable
             return false;
         var at = (float*)NativeTensor.GetAddress(heads);
         var size = heads.size(-1);
-        RotateHeads(at, at, heads.numel() / size, size, long.MaxValue);
+        float* cos = (float*)NativeTensor.GetAddress(_cos),
+            sin = (float*)NativeTensor.GetAddress(_sin);
+        RotateHeads(at, at, heads.numel() / size, size, cos, sin, isBack: false);
         return true;
     }
 
-    // One token of each row, in one loop; the same bits.
-    private unsafe Tensor RotateSmall(Tensor heads)
+    // Tables have one position for each token of a row or for each token of all rows.
+    private bool IsLoop(Tensor heads) =>
+        HostLoop.Takes(heads)
+        && _cos.size(-3) == heads.size(1)
+        && (_cos.dim() == 3 || _cos.size(0) == heads.size(0))
+        && _cos.dtype == ScalarType.Float32
+        && _cos.is_contiguous()
+        && _sin.is_contiguous();
+
+    private unsafe Tensor RotateInLoop(Tensor heads, bool isBack)
     {
+        heads = HostLoop.Lay(heads);
         var output = empty_like(heads);
-        var count = heads.size(0) * heads.size(2);
-        RotateHeads(
-            (float*)NativeTensor.GetPointer(heads),
-            (float*)NativeTensor.GetPointer(output),
-            count,
-            heads.size(3),
-            count * _cos.size(-1) / _cos.numel()
-        );
+        long perToken = heads.size(2),
+            size = heads.size(3),
+            half = _cos.size(-1),
+            positions = _cos.numel() / half;
+        float* x = (float*)NativeTensor.GetPointer(heads),
+            y = (float*)NativeTensor.GetPointer(output),
+            cos = (float*)NativeTensor.GetPointer(_cos),
+            sin = (float*)NativeTensor.GetPointer(_sin);
+        HostLoop.ForRows(heads.size(0) * heads.size(1), perToken * size, (first, count) =>
+        {
+            for (var token = first; token < first + count; token++)
+            {
+                var (at, table) = (token * perToken * size, token % positions * half);
+                RotateHeads(x + at, y + at, perToken, size, cos + table, sin + table, isBack);
+            }
+        });
+        GC.KeepAlive(heads);
         return output;
     }
 
-    // Heads of K numbers, of which perTable share a position; in place if x is y.
-    private unsafe void RotateHeads(float* x, float* y, long count, long size, long perTable)
+    // Heads of K numbers of one token, forward or back; in place if x is y.
+    private unsafe void RotateHeads(float* x, float* y, long count, long size, float* cos, float* sin, bool isBack)
     {
         var half = _cos.size(-1);
-        float* cos = (float*)NativeTensor.GetPointer(_cos),
-            sin = (float*)NativeTensor.GetPointer(_sin);
+        var sign = isBack ? -1f : 1f;
         var (step, other) = IsInterleaved ? (2L, 1L) : (1L, half);
         for (var head = 0L; head < count; head++, x += size, y += size)
         {
-            float* c = cos + head / perTable * half,
-                s = sin + head / perTable * half;
             var i = 0L;
             for (var width = Vector<float>.Count; !IsInterleaved && i + width <= half; i += width)
             {
                 Vector<float> a = Vector.Load(x + i),
                     b = Vector.Load(x + half + i),
-                    byCos = Vector.Load(c + i),
-                    bySin = Vector.Load(s + i);
+                    byCos = Vector.Load(cos + i),
+                    bySin = Vector.Load(sin + i) * sign;
                 (a * byCos - b * bySin).Store(y + i);
                 (b * byCos + a * bySin).Store(y + half + i);
             }
             for (; i < half; i++)
             {
                 float a = x[i * step],
-                    b = x[i * step + other];
-                y[i * step] = a * c[i] - b * s[i];
-                y[i * step + other] = b * c[i] + a * s[i];
+                    b = x[i * step + other],
+                    bySin = sin[i] * sign;
+                y[i * step] = a * cos[i] - b * bySin;
+                y[i * step + other] = b * cos[i] + a * bySin;
             }
             if (x != y)
                 new Span<float>(x + 2 * half, (int)(size - 2 * half)).CopyTo(new(y + 2 * half, (int)(size - 2 * half)));
@@ -289,6 +307,8 @@ internal sealed class RotaryEmbedding : IDisposable
     /// <returns>[B, L, H, K], contiguous.</returns>
     public Tensor RotateBack(Tensor gradient)
     {
+        if (IsLoop(gradient))
+            return RotateInLoop(gradient, isBack: true);
         using var scope = NewDisposeScope();
         var (a, b, rest, cos, sin) = Split(gradient);
         return Pair((a * cos).add_(b * sin, Scalars.One), (b * cos).sub_(a * sin), rest).In(gradient.dtype).MoveToOuterDisposeScope();

@@ -54,19 +54,15 @@ internal static class ChunkedCrossEntropy
     private static void RunChunk(CausalLanguageModel model, Tensor piece, Tensor targets, double scale, Tensor lossSum)
     {
         using var scope = NewDisposeScope();
-        var leaf = piece.detach().requires_grad_(true);
-        Tensor normed;
-        using (enable_grad())
-            normed = model.FinalNorm.Forward(leaf); // -> [C, D]
-        var logits = model.ApplyHead(normed.detach());
+        var normed = model.FinalNorm.Forward(piece); // -> [C, D]
+        var logits = model.ApplyHead(normed);
         var slope = model.ComputeLogitSlope(logits);
         var (loss, logitsGradient) = ComputeLossAndGradient(logits, targets, scale);
         lossSum.add_(loss, Scalars.One);
         if (slope is not null)
             logitsGradient = logitsGradient.mul(slope).to(logitsGradient.dtype);
-        model.Head.AccumulateGradients(normed.detach(), logitsGradient);
-        normed.backward([model.Head.ComputeInputGradient(logitsGradient)]);
-        piece.copy_(leaf.grad!);
+        model.Head.AccumulateGradients(normed, logitsGradient);
+        piece.copy_(model.FinalNorm.Backward(piece, model.Head.ComputeInputGradient(logitsGradient)));
     }
 
     /// <summary>Sum of -log p(target) over rows of logits, without gradients: for evaluation.</summary>
@@ -86,6 +82,8 @@ internal static class ChunkedCrossEntropy
     // target.
     private static (Tensor Loss, Tensor Gradient) ComputeLossAndGradient(Tensor raw, Tensor targets, double scale)
     {
+        if (HostLoop.Takes(raw) && raw.is_contiguous())
+            return ComputeInLoop(raw, targets, scale);
         var logits = raw.to(ScalarType.Float32);
         var counted = targets.ge(Scalars.Zero).to(ScalarType.Float32).unsqueeze(1);
         var index = targets.clamp(min: Scalars.Zero).unsqueeze(1);
@@ -97,5 +95,27 @@ internal static class ChunkedCrossEntropy
         logits.mul_(counted.mul(Scalars.Of(scale)).div_(sum));
         logits.scatter_add_(1, index, counted.mul(Scalars.Of(-scale)));
         return (loss, logits.to(raw.dtype));
+    }
+
+    // The same, one row after the other.
+    private static unsafe (Tensor Loss, Tensor Gradient) ComputeInLoop(Tensor logits, Tensor targets, double scale)
+    {
+        var (count, size) = (logits.size(0), logits.size(1));
+        var (losses, ids) = (zeros([count], ScalarType.Float64), HostLoop.Lay(targets));
+        var at = (float*)NativeTensor.GetPointer(logits);
+        var wanted = (long*)NativeTensor.GetPointer(ids);
+        var lossAt = (double*)NativeTensor.GetPointer(losses);
+        HostLoop.ForRows(count, size, (first, some) =>
+        {
+            for (var row = first; row < first + some; row++)
+            {
+                if (wanted[row] < 0)
+                    new Span<float>(at + row * size, (int)size).Clear();
+                else
+                    lossAt[row] = SoftmaxRow.Differentiate(at + row * size, size, wanted[row], (float)scale);
+            }
+        });
+        GC.KeepAlive(ids);
+        return (losses.sum(), logits);
     }
 }

@@ -79,14 +79,14 @@ internal static class Gemma4
         var (experts, model) = (config.Experts!, config.HiddenSize);
         var (count, share) = (experts.Count, (double)experts.PerToken / experts.Count);
         INormLayer Norm(string own) => layers.AddRmsNorm($"{name}.{own}", model, config.NormEpsilon);
-        var (unit, scale) = (new UnitNorm(config.NormEpsilon), layers.AddWeight(name + ".router.scale", WeightRole.Scale, model));
+        var (unit, scale) = (new RmsNorm(null, config.NormEpsilon), layers.AddWeight(name + ".router.scale", WeightRole.Scale, model));
         var router = new ExpertRouter(layers.AddWeight(name + ".router.proj.weight", WeightRole.Matrix, count, model), null, experts)
         {
             ExpertScale = layers.AddWeight(name + ".router.per_expert_scale", WeightRole.Scale, count),
         };
         var wide = layers.AddExperts(new ExpertStack(name + ".experts.gate_up_proj", model, 2L * experts.Size, false), count, share);
         var down = layers.AddExperts(new ExpertStack(name + ".experts.down_proj", experts.Size, model, false), count, share);
-        var activation = Activations.GetGated(config.Activation);
+        var activation = new GatedActivation(config.Activation);
         return new()
         {
             DenseNorm = Norm("pre_feedforward_layernorm"),

@@ -97,15 +97,11 @@ internal sealed record HeadProjection(
         : NormPlace == HeadNormPlace.WholeWidth ? Norm.Forward(heads.flatten(2, 3)).unflatten(2, [heads.size(2), HeadSize])
         : Norm.Forward(heads);
 
-    private Tensor NormalizeBackward(Func<Tensor> heads, Tensor gradient)
-    {
-        if (Norm is null)
-            return gradient;
-        var leaf = heads().requires_grad_(true);
-        using (enable_grad())
-            Normalize(leaf).backward([gradient]);
-        return leaf.grad!;
-    }
+    private Tensor NormalizeBackward(Func<Tensor> heads, Tensor gradient) =>
+        Norm is null ? gradient
+        : NormPlace == HeadNormPlace.WholeWidth
+            ? Norm.Backward(heads().flatten(2, 3), gradient.flatten(2, 3)).unflatten(2, [gradient.size(2), HeadSize])
+        : Norm.Backward(heads(), gradient);
 
     // [B, L, D] -> [B, L, h K] -> [B, L, h, K]
     private Tensor Plain(Tensor input, int first, int count)

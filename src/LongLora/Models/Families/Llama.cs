@@ -73,7 +73,7 @@ internal static class Llama
             : plan.ValuesAreKeys ? new HeadProjection(key.Layer, size)
             : Heads("v", plan.KeyValueHeadCount, null);
         if (value is not null && design.HasValueNorm)
-            value = value with { Norm = new UnitNorm(config.NormEpsilon) };
+            value = value with { Norm = new RmsNorm(null, config.NormEpsilon) };
         return new AttentionBlock(config, layer)
         {
             AttentionNorm = before ?? new IdentityNorm(),

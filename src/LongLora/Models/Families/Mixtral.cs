@@ -35,7 +35,7 @@ internal static class Mixtral
         {
             LinearLayer Add(string part, long inputs, long outputs) =>
                 layers.AddLinear($"{name}.experts.{expert}.{part}", inputs, outputs, share);
-            return new(Add(parts.Gate, model, experts.Size), Add(parts.Up, model, experts.Size), Activations.GetGated(config.Activation))
+            return new(Add(parts.Gate, model, experts.Size), Add(parts.Up, model, experts.Size), new GatedActivation(config.Activation))
             {
                 Output = Add(parts.Down, experts.Size, model),
             };

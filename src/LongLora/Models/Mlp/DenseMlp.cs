@@ -24,6 +24,19 @@ internal abstract class DenseMlp : FeedForward
     /// <summary>The outputs of <see cref="FeedForward.Inputs"/>, in that order -> [.., F]; differentiable.</summary>
     internal abstract Tensor Activate(IReadOnlyList<Tensor> outputs);
 
+    /// <summary>
+    /// The gradients of <see cref="Activate"/>'s arguments for that of its result, outside autograd. It also adds those of the function's
+    /// own weights.
+    /// </summary>
+    internal virtual IReadOnlyList<Tensor> Differentiate(IReadOnlyList<Tensor> outputs, Tensor gradient)
+    {
+        using var scope = NewDisposeScope();
+        IReadOnlyList<Tensor> leaves = [.. outputs.Select(o => o.detach().requires_grad_(true))];
+        using (enable_grad())
+            Activate(leaves).backward([gradient]);
+        return [.. leaves.Select(leaf => leaf.grad!.MoveToOuterDisposeScope())];
+    }
+
     /// <inheritdoc/>
     public override Tensor Forward(Tensor input, KeptTile kept = default) =>
         kept.Recall(ActivationKinds.MlpOutput, this, () => Run(input, kept));
@@ -36,14 +49,15 @@ internal abstract class DenseMlp : FeedForward
     }
 
     /// <inheritdoc/>
-    public override void Backward(Tensor input, Tensor gradient, BranchEnd branch, KeptTile kept = default)
+    public override Tensor Backward(Tensor input, Tensor gradient, BranchEnd branch, KeptTile kept = default)
     {
-        var rows = input.detach();
-        var (outputs, activated) = ActivateAgain(rows, kept);
-        var own = branch.Backward(() => kept.Recall(ActivationKinds.MlpOutput, this, () => Project(activated.detach())), gradient);
-        Accumulate(activated.detach(), own);
-        activated.backward([Output.ComputeInputGradient(own)]);
-        input.backward([BackwardInputs(rows, outputs)]);
+        using var scope = NewDisposeScope();
+        var outputs = RunInputs(input, kept);
+        Tensor? activated = null;
+        Tensor GetActivated() => activated ??= Activate(outputs);
+        var own = branch.Backward(() => kept.Recall(ActivationKinds.MlpOutput, this, () => Project(GetActivated())), gradient);
+        Accumulate(GetActivated, own);
+        return BackwardInputs(input, outputs, Output.ComputeInputGradient(own)).MoveToOuterDisposeScope();
     }
 
     /// <summary>Like <see cref="Backward"/>, for an expert whose output is multiplied by a weight per row, outside autograd.</summary>
@@ -55,40 +69,31 @@ internal abstract class DenseMlp : FeedForward
     internal (Tensor Input, Tensor Weights) BackwardWeighted(Tensor input, Tensor gradient, Tensor weights, KeptTile kept)
     {
         using var scope = NewDisposeScope();
-        var (outputs, activated) = ActivateAgain(input, kept);
+        var outputs = RunInputs(input, kept);
+        var activated = Activate(outputs);
         // g · (a Wᵀ + b) = a · (g W) + g · b: the output itself is not needed.
         var inner = Output.ComputeInputGradient(gradient);
-        var ofWeights = activated.detach().mul(inner).sum(1, type: ScalarType.Float32);
+        var ofWeights = activated.mul(inner).sum(1, type: ScalarType.Float32);
         if (StackedBias is { } bias)
             ofWeights.add_(
                 // Not mv, whose rows differ in the last bit with their number.
                 gradient.to(ScalarType.Float32).mul(bias.Biases.Value.detach()[bias.Index].to(ScalarType.Float32)).sum(1),
                 Scalars.One
             );
-        Accumulate(activated.detach(), gradient.mul(weights));
-        activated.backward([inner.mul(weights)]);
-        return (BackwardInputs(input, outputs).MoveToOuterDisposeScope(), ofWeights.MoveToOuterDisposeScope());
+        Accumulate(() => activated, gradient.mul(weights));
+        return (BackwardInputs(input, outputs, inner.mul(weights)).MoveToOuterDisposeScope(), ofWeights.MoveToOuterDisposeScope());
     }
 
     private IReadOnlyList<Tensor> RunInputs(Tensor input, KeptTile kept) =>
         [.. Inputs.Select(layer => kept.Run(ActivationKinds.MlpInputs, layer, () => input))];
 
-    // The graph is that of the activation alone: its leaves are outputs of layers, which need not be computed for their own gradients.
-    private (IReadOnlyList<Tensor> Outputs, Tensor Activated) ActivateAgain(Tensor rows, KeptTile kept)
-    {
-        IReadOnlyList<Tensor> outputs = [.. RunInputs(rows, kept).Select(o => o.detach().requires_grad_(true))];
-        using (enable_grad())
-            return (outputs, Activate(outputs));
-    }
-
-    // The gradient of the rows [N, D] from those of the layers' outputs. It also adds the gradients of the layers' weights.
-    private Tensor BackwardInputs(Tensor rows, IReadOnlyList<Tensor> outputs)
+    // The gradient of the rows [N, D] from that of the activation [N, F]. It also adds the gradients of the layers' weights.
+    private Tensor BackwardInputs(Tensor rows, IReadOnlyList<Tensor> outputs, Tensor activationGradient)
     {
         using var scope = NewDisposeScope();
         Tensor? sum = null;
-        foreach (var (layer, output) in Inputs.Zip(outputs))
+        foreach (var (layer, gradient) in Inputs.Zip(Differentiate(outputs, activationGradient)))
         {
-            var gradient = output.grad!;
             layer.AccumulateGradients(rows, gradient);
             var part = layer.ComputeInputGradient(gradient);
             sum = sum?.add_(part, Scalars.One) ?? part;
@@ -102,9 +107,10 @@ internal abstract class DenseMlp : FeedForward
         return StackedBias is { } bias ? output.add(bias.Biases.Value[bias.Index].In(output.dtype), Scalars.One) : output;
     }
 
-    private void Accumulate(Tensor activated, Tensor gradient)
+    private void Accumulate(Func<Tensor> activated, Tensor gradient)
     {
-        Output.AccumulateGradients(activated, gradient);
+        if (Output.IsTrained)
+            Output.AccumulateGradients(activated(), gradient);
         if (StackedBias is { Biases.IsTrained: true } bias)
             bias.Biases.GetGradient()[bias.Index].add_(gradient.sum(0, type: ScalarType.Float32), Scalars.One);
     }

@@ -57,12 +57,12 @@ internal sealed class ExpertMlp(ExpertRouter router, IReadOnlyList<DenseMlp> exp
     }
 
     /// <inheritdoc/>
-    public override void Backward(Tensor input, Tensor gradient, BranchEnd branch, KeptTile kept = default)
+    public override Tensor Backward(Tensor input, Tensor gradient, BranchEnd branch, KeptTile kept = default)
     {
-        var rows = input.detach();
-        var own = branch.Backward(() => Mix(rows, rows, kept), gradient);
-        var (ofRows, ofShown) = BackwardMix(rows, rows, own, kept);
-        input.backward([ofRows.add_(ofShown, Scalars.One)]);
+        using var scope = NewDisposeScope();
+        var own = branch.Backward(() => Mix(input, input, kept), gradient);
+        var (ofRows, ofShown) = BackwardMix(input, input, own, kept);
+        return ofRows.add_(ofShown, Scalars.One).MoveToOuterDisposeScope();
     }
 
     /// <summary>

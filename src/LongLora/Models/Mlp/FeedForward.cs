@@ -26,12 +26,13 @@ internal abstract class FeedForward
     public abstract Tensor Forward(Tensor input, KeptTile kept = default);
 
     /// <summary>
-    /// Passes the gradient of what the branch adds to the residual stream on to <paramref name="input"/>, and adds the gradients of the
-    /// weights.
+    /// The gradient of the input for that of what the branch adds to the residual stream, outside autograd. It also adds the gradients of
+    /// the weights.
     /// </summary>
-    /// <param name="input">[N, D], inside a graph.</param>
+    /// <param name="input">[N, D].</param>
     /// <param name="gradient">[N, D].</param>
     /// <param name="branch">What happens to the output before it is added.</param>
     /// <param name="kept">As given to <see cref="Forward"/>.</param>
-    public abstract void Backward(Tensor input, Tensor gradient, BranchEnd branch, KeptTile kept = default);
+    /// <returns>[N, D].</returns>
+    public abstract Tensor Backward(Tensor input, Tensor gradient, BranchEnd branch, KeptTile kept = default);
 }

@@ -10,14 +10,14 @@ namespace LongLora.Models;
 /// <param name="gate">[.., D] -> [.., F], or [.., 2 F] if gate and up are one layer, gate first.</param>
 /// <param name="up">[.., D] -> [.., F]; null if it is part of <paramref name="gate"/>.</param>
 /// <param name="activation">activation(gate) · up.</param>
-internal sealed class GatedMlp(LinearLayer gate, LinearLayer? up, Func<Tensor, Tensor, Tensor> activation) : DenseMlp
+internal sealed class GatedMlp(LinearLayer gate, LinearLayer? up, GatedActivation activation) : DenseMlp
 {
     /// <summary>The layers <c>mlp.gate_proj</c>, <c>mlp.up_proj</c> and <c>mlp.down_proj</c>.</summary>
     internal static FeedForward Build(ModelConfig config, LayerBuilder layers, string name, LayerPlan plan) =>
         new GatedMlp(
             layers.AddLinear(name + ".mlp.gate_proj", config.HiddenSize, plan.IntermediateSize, config.MlpBias),
             layers.AddLinear(name + ".mlp.up_proj", config.HiddenSize, plan.IntermediateSize, config.MlpBias),
-            Activations.GetGated(config.Activation)
+            new GatedActivation(config.Activation)
         )
         {
             Output = layers.AddLinear(name + ".mlp.down_proj", plan.IntermediateSize, config.HiddenSize, config.MlpBias),
@@ -28,7 +28,7 @@ internal sealed class GatedMlp(LinearLayer gate, LinearLayer? up, Func<Tensor, T
         new GatedMlp(
             layers.AddLinear(name + ".mlp.gate_up_proj", config.HiddenSize, 2L * plan.IntermediateSize, config.MlpBias),
             null,
-            Activations.GetGated(config.Activation)
+            new GatedActivation(config.Activation)
         )
         {
             Output = layers.AddLinear(name + ".mlp.down_proj", plan.IntermediateSize, config.HiddenSize, config.MlpBias),
@@ -41,7 +41,24 @@ internal sealed class GatedMlp(LinearLayer gate, LinearLayer? up, Func<Tensor, T
     internal override Tensor Activate(IReadOnlyList<Tensor> outputs)
     {
         using var scope = NewDisposeScope();
-        Tensor Half(int index) => Inputs.Count == 2 ? outputs[index] : outputs[0].narrow(-1, index * Output.InputSize, Output.InputSize);
-        return activation(Half(0), Half(1)).MoveToOuterDisposeScope();
+        return activation.Forward(SelectHalf(outputs, 0), SelectHalf(outputs, 1)).MoveToOuterDisposeScope();
     }
+
+    /// <inheritdoc/>
+    internal override IReadOnlyList<Tensor> Differentiate(IReadOnlyList<Tensor> outputs, Tensor gradient)
+    {
+        using var scope = NewDisposeScope();
+        IReadOnlyList<Tensor> gradients = [.. outputs.Select(o => empty_like(o))];
+        activation.Backward(
+            SelectHalf(outputs, 0),
+            SelectHalf(outputs, 1),
+            gradient,
+            SelectHalf(gradients, 0),
+            SelectHalf(gradients, 1)
+        );
+        return [.. gradients.Select(g => g.MoveToOuterDisposeScope())];
+    }
+
+    private Tensor SelectHalf(IReadOnlyList<Tensor> outputs, int index) =>
+        outputs.Count == 2 ? outputs[index] : outputs[0].narrow(-1, index * Output.InputSize, Output.InputSize);
 }

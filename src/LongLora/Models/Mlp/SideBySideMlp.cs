@@ -58,21 +58,19 @@ internal sealed class SideBySideMlp : FeedForward
     }
 
     /// <inheritdoc/>
-    public override void Backward(Tensor input, Tensor gradient, BranchEnd branch, KeptTile kept = default)
+    public override Tensor Backward(Tensor input, Tensor gradient, BranchEnd branch, KeptTile kept = default)
     {
         using var scope = NewDisposeScope();
-        var own = branch.Backward(() => Forward(input.detach(), kept), gradient);
+        var own = branch.Backward(() => Forward(input, kept), gradient);
+        var sum = DenseNorm.Backward(input, Dense.Backward(DenseNorm.Forward(input), own, new BranchEnd(DenseEnd), kept));
         var leaf = input.detach().requires_grad_(true);
-        Tensor normed,
-            rows,
-            shown;
+        Tensor shown;
         using (enable_grad())
-            (normed, rows, shown) = (DenseNorm.Forward(leaf), ExpertNorm.Forward(leaf), Show(leaf));
-        Dense.Backward(normed, own, new BranchEnd(DenseEnd), kept);
-        var (expertRows, routerRows) = (rows.detach(), shown.detach());
-        var ofMixture = new BranchEnd(ExpertEnd).Backward(() => Experts.Mix(expertRows, routerRows, kept), own);
-        var (ofRows, ofShown) = Experts.BackwardMix(expertRows, routerRows, ofMixture, kept);
-        autograd.backward([rows, shown], [ofRows, ofShown]);
-        input.backward([leaf.grad!]);
+            shown = Show(leaf);
+        var (rows, routerRows) = (ExpertNorm.Forward(input), shown.detach());
+        var ofMixture = new BranchEnd(ExpertEnd).Backward(() => Experts.Mix(rows, routerRows, kept), own);
+        var (ofRows, ofShown) = Experts.BackwardMix(rows, routerRows, ofMixture, kept);
+        shown.backward([ofShown]);
+        return sum.add_(ExpertNorm.Backward(input, ofRows), Scalars.One).add_(leaf.grad!, Scalars.One).MoveToOuterDisposeScope();
     }
 }
