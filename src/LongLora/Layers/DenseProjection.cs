@@ -117,7 +117,7 @@ internal sealed unsafe class DenseProjection(Weight weight, Weight? bias = null)
     internal static void AddProduct(Tensor target, Tensor a, Tensor b, double scale)
     {
         if (a.dtype == target.dtype)
-            target.addmm_(a, b, 1, (float)scale);
+            target.AddTimes(a, b, scale);
         else
             target.add_(a.Times(b), Scalars.Of(scale));
     }

@@ -18,19 +18,29 @@ internal static class Products
     public static Tensor Linear(Tensor rows, Tensor weight, Tensor? bias = null)
     {
         var (used, added) = (weight.In(rows.dtype), bias?.In(rows.dtype));
-        return IsWidened(rows)
-            ? nn.functional.linear(Widen(rows), Widen(used), added is null ? null : Widen(added)).to(rows.dtype)
+        if (IsWidened(rows))
+            return nn.functional.linear(Widen(rows), Widen(used), added is null ? null : Widen(added)).to(rows.dtype);
+        return added is null && NarrowProduct.Takes(rows, used.size(0)) && HostLoop.Takes(used)
+            ? NarrowProduct.Multiply(rows, used.t())
             : nn.functional.linear(rows, used, added);
     }
 
     /// <summary>a b, for matrices of one type.</summary>
-    public static Tensor Times(this Tensor a, Tensor b) => IsWidened(a) ? Widen(a).mm(Widen(b)).to(a.dtype) : a.mm(b);
+    public static Tensor Times(this Tensor a, Tensor b) =>
+        IsWidened(a) ? Widen(a).mm(Widen(b)).to(a.dtype)
+        : NarrowProduct.Takes(a, b.size(1)) && HostLoop.Takes(b) ? NarrowProduct.Multiply(a, b)
+        : a.mm(b);
 
     /// <summary>target += scale a b in place, for matrices of one type.</summary>
     public static void AddTimes(this Tensor target, Tensor a, Tensor b, double scale)
     {
+        using var scope = NewDisposeScope();
         if (IsWidened(a))
             target.add_(Widen(a).mm(Widen(b)), Scalars.Of(scale));
+        else if (NarrowProduct.Takes(a.t(), b.size(1)) && HostLoop.Takes(b) && HostLoop.Takes(target))
+            NarrowProduct.AddTransposed(target, a.t(), b, scale);
+        else if (NarrowProduct.Takes(b, a.size(0)) && HostLoop.Takes(a) && HostLoop.Takes(target))
+            NarrowProduct.AddTransposed(target.t(), b, a.t(), scale);
         else
             target.addmm_(a, b, 1, (float)scale);
     }
