@@ -316,12 +316,12 @@ public sealed class TextGenerator : IDisposable
         using var scope = NewDisposeScope();
         long[] ids = [.. prompt.Skip(start).Take(options.PrefillChunk).Select(id => (long)id)];
         var hidden = _streaming is null
-            ? CachedPass.Read(_model, ids, _cache!, row, _positions!)
+            ? CachedPass.Read(_model, ids, _cache!, row, _positions!, last: options.MeasuresPrompt ? null : 1)
             : CachedPass.Read(_model, ids, _streams[row], cancellation);
         _held[row].AddRange(ids.Select(id => (int)id));
         if (options.MeasuresPrompt)
             Measure(text, hidden, prompt, start);
-        return start + ids.Length == prompt.Count ? Logits(hidden.narrow(0, ids.Length - 1, 1)) : [];
+        return start + ids.Length == prompt.Count ? Logits(hidden.narrow(0, hidden.size(0) - 1, 1)) : [];
     }
 
     // A few places at once, because logits of a whole chunk may be larger than the model.

@@ -31,16 +31,7 @@ internal static unsafe class RmsRows
     /// For the gradient g of y: that of x, s w g - x s³ sum(w g x) / D; and to <paramref name="sums"/>, if given, it adds that of w, s g x.
     /// </summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    public static void Differentiate(
-        float* x,
-        float* g,
-        float* scales,
-        double epsilon,
-        float* result,
-        float* sums,
-        long count,
-        long size
-    )
+    public static void Differentiate(float* x, float* g, float* scales, double epsilon, float* result, float* sums, long count, long size)
     {
         var width = Vector<float>.Count;
         for (var end = x + count * size; x < end; x += size, g += size, result += size)
@@ -76,11 +67,7 @@ internal static unsafe class RmsRows
         for (; i + 2 * width <= size; i += 2 * width)
         {
             even = Vector.MultiplyAddEstimate(Vector.Load(g + i) * Vector.Load(scales + i), Vector.Load(x + i), even);
-            odd = Vector.MultiplyAddEstimate(
-                Vector.Load(g + i + width) * Vector.Load(scales + i + width),
-                Vector.Load(x + i + width),
-                odd
-            );
+            odd = Vector.MultiplyAddEstimate(Vector.Load(g + i + width) * Vector.Load(scales + i + width), Vector.Load(x + i + width), odd);
         }
         var sum = Vector.Sum(even + odd);
         for (; i < size; i++)

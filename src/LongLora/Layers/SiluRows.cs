@@ -77,8 +77,7 @@ internal static unsafe class SiluRows
     // σ(x) = 1 / (1 + e⁻ˣ).
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static Vector<float> Sigmoid(Vector<float> x) =>
-        Vector<float>.One
-        / (Vector<float>.One + LaneMath.Exp<LanesAny, Vector<float>>(-LanesAny.Max(new Vector<float>(Lowest), x)));
+        Vector<float>.One / (Vector<float>.One + LaneMath.Exp<LanesAny, Vector<float>>(-LanesAny.Max(new Vector<float>(Lowest), x)));
 
     private static float Sigmoid(float x) => 1 / (1 + MathF.Exp(-x));
 }

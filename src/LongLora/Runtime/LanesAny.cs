@@ -33,8 +33,7 @@ internal readonly unsafe struct LanesAny : ILanes<Vector<float>>
     public static Vector<float> MultiplyAdd(Vector<float> a, Vector<float> b, Vector<float> c) => Vector.FusedMultiplyAdd(a, b, c);
 
     /// <inheritdoc/>
-    public static Vector<float> Max(Vector<float> a, Vector<float> b) =>
-        Vector.ConditionalSelect(Vector.GreaterThan(a, b), a, b);
+    public static Vector<float> Max(Vector<float> a, Vector<float> b) => Vector.ConditionalSelect(Vector.GreaterThan(a, b), a, b);
 
     /// <inheritdoc/>
     public static float Sum(Vector<float> numbers) => Vector.Sum(numbers);

@@ -10,8 +10,7 @@ internal readonly unsafe struct RowsAt(Tensor tensor)
     private readonly long _stride = tensor.dim() == 1 ? 0 : tensor.stride(-2);
 
     /// <summary>Whether a tensor's rows are at equal distances: it is contiguous, or some columns of a matrix.</summary>
-    public static bool Fits(Tensor tensor) =>
-        tensor.dim() > 0 && (tensor.is_contiguous() || (tensor.dim() == 2 && tensor.stride(1) == 1));
+    public static bool Fits(Tensor tensor) => tensor.dim() > 0 && (tensor.is_contiguous() || (tensor.dim() == 2 && tensor.stride(1) == 1));
 
     /// <summary>The first number of a row.</summary>
     public float* this[long row] => _first + row * _stride;

@@ -198,7 +198,11 @@ public sealed class FamilyContractTests : IDisposable
         : family == "gemma4" ? 1e-4
         : 1e-5;
 
-    private static double GradientToleranceOf(string family) => family == "gemma4" ? 3e-4 : 2e-5;
+    // The gradients of Apertus's activation are sums over all numbers of an MLP, which almost cancel each other.
+    private static double GradientToleranceOf(string family) =>
+        family == "gemma4" ? 3e-4
+        : family == "apertus" ? 1e-4
+        : 2e-5;
 
     [Theory]
     [MemberData(nameof(Families))]
@@ -209,10 +213,17 @@ public sealed class FamilyContractTests : IDisposable
         var ids = Ids(model, 1, 44);
         using var positions = RotaryEmbedding.Create(model.Config, 44);
         using var cache = new KeyValueCache(model, 44);
-        var parts = new List<Tensor>();
+        using var again = new KeyValueCache(model, 44);
+        var (parts, lasts) = (new List<Tensor>(), new List<Tensor>());
         foreach (var count in new[] { 17, 1, 13, 1, 1, 11 })
-            parts.Add(CachedPass.Read(model, ids.narrow(1, cache.GetLength(0), count).data<long>().ToArray(), cache, 0, positions));
+        {
+            var next = ids.narrow(1, cache.GetLength(0), count).data<long>().ToArray();
+            parts.Add(CachedPass.Read(model, next, cache, 0, positions));
+            lasts.Add(CachedPass.Read(model, next, again, 0, positions, last: Math.Min(count, 3)));
+        }
         using var noGradient = no_grad();
+        foreach (var (part, last) in parts.Zip(lasts))
+            Near.AssertRelative(part.narrow(0, part.size(0) - last.size(0), last.size(0)), last, ToleranceOf(family));
         Near.AssertRelative(Logits(model, ids, new FullAttention())[0], model.ApplyHead(cat(parts, 0)), ToleranceOf(family));
     }
 

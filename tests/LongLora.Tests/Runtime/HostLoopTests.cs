@@ -104,11 +104,22 @@ public sealed class HostLoopTests
         manual_seed(4);
         using var all = RotaryEmbedding.Create(MakeConfig(isInterleaved, rotated), 300);
         using var documents = all.At(randint(0, 300, [2, 50]));
-        foreach (var (positions, rows) in new[] { (all.Narrow(250, 1), 1), (all.ForRows([3, 250, 17]), 3), (all.Narrow(9, 50), 2), (documents, 2) })
+        foreach (
+            var (positions, rows) in new[]
+            {
+                (all.Narrow(250, 1), 1),
+                (all.ForRows([3, 250, 17]), 3),
+                (all.Narrow(9, 50), 2),
+                (documents, 2),
+            }
+        )
         {
             var heads = randn(rows, positions.Length, 5, 64);
             // Autograd needs the operators.
-            var (forward, back) = (positions.Rotate(heads.clone().requires_grad_(true)), positions.RotateBack(heads.clone().requires_grad_(true)));
+            var (forward, back) = (
+                positions.Rotate(heads.clone().requires_grad_(true)),
+                positions.RotateBack(heads.clone().requires_grad_(true))
+            );
             using var noGradient = no_grad();
             Near.AssertEqual(forward, positions.Rotate(heads), 0);
             Near.AssertEqual(forward, positions.Rotate(heads.transpose(1, 2).contiguous().transpose(1, 2)), 0);

@@ -262,8 +262,9 @@ internal static class RetrievalEvaluation
         {
             cancellation.ThrowIfCancellationRequested();
             using var inner = NewDisposeScope();
-            var hidden = CachedPass.Read(model, prompt.AsSpan(start, Math.Min(chunk, prompt.Length - start)), cache, 0, positions);
-            last = hidden.narrow(0, hidden.size(0) - 1, 1).clone().MoveToOuterDisposeScope(); // [1, D]
+            last = CachedPass
+                .Read(model, prompt.AsSpan(start, Math.Min(chunk, prompt.Length - start)), cache, 0, positions, last: 1)
+                .MoveToOuterDisposeScope(); // [1, D]
         }
         cache.Mark(0);
         return candidates.MinBy(c => ComputeLoss(model, cache, prompt.Length, last!, c.Ids, positions)).Text;

@@ -20,15 +20,26 @@ internal static class CachedPass
     /// <param name="cache">Keys and values; those of the new tokens are added.</param>
     /// <param name="row">The row.</param>
     /// <param name="positions">Tables for the whole capacity.</param>
-    /// <returns>[l, D], hidden states after the final norm.</returns>
-    public static Tensor Read(CausalLanguageModel model, ReadOnlySpan<long> ids, KeyValueCache cache, int row, RotaryEmbedding positions)
+    /// <param name="last">
+    /// How many of the last tokens' states are wanted; null for all. The last block computes no others: of those it only needs keys and
+    /// values.
+    /// </param>
+    /// <returns>[l, D], or [last, D]: hidden states after the final norm.</returns>
+    public static Tensor Read(
+        CausalLanguageModel model,
+        ReadOnlySpan<long> ids,
+        KeyValueCache cache,
+        int row,
+        RotaryEmbedding positions,
+        int? last = null
+    )
     {
         using var noGradient = no_grad();
         using var scope = NewDisposeScope();
         var start = cache.GetLength(row);
         Require(cache, row, ids.Length);
         using var tokens = tensor(ids.ToArray(), [1, ids.Length], device: model.Device);
-        var hidden = Walk(model, tokens, [new(cache, row)], positions.Narrow(start, ids.Length));
+        var hidden = Walk(model, tokens, [new(cache, row)], positions.Narrow(start, ids.Length), last);
         cache.Advance(row, ids.Length);
         return hidden.MoveToOuterDisposeScope();
     }
@@ -111,7 +122,13 @@ internal static class CachedPass
             );
     }
 
-    private static Tensor Walk(CausalLanguageModel model, Tensor ids, IReadOnlyList<CachedRow> rows, RotaryEmbedding positions)
+    private static Tensor Walk(
+        CausalLanguageModel model,
+        Tensor ids,
+        IReadOnlyList<CachedRow> rows,
+        RotaryEmbedding positions,
+        int? last = null
+    )
     {
         Tensor AttendRows(int block, AttentionInputs inputs)
         {
@@ -135,16 +152,18 @@ internal static class CachedPass
             rows.Count == 1
                 ? rows[0].Cache.Run(block, rows[0].Row, normed)
                 : cat([.. rows.Select((row, b) => row.Cache.Run(block, row.Row, normed.narrow(0, b, 1)))], 0);
-        return Walk(model, ids, positions, AttendRows, RunRows);
+        return Walk(model, ids, positions, AttendRows, RunRows, last);
     }
 
-    // ids [B, l] -> [B l, D]; attend returns [B, H, l, K] for a block and its heads, recur [B, l, W] for a block and its normalized input
+    // ids [B, l] -> [B l, D], or [last, D] of one row;
+    // attend returns [B, H, l, K] for a block and its heads, recur [B, l, W] for a block and its normalized input
     private static Tensor Walk(
         CausalLanguageModel model,
         Tensor ids,
         RotaryEmbedding positions,
         Func<int, AttentionInputs, Tensor> attend,
-        Func<int, Tensor, Tensor>? recur = null
+        Func<int, Tensor, Tensor>? recur = null,
+        int? last = null
     )
     {
         using var scope = NewDisposeScope();
@@ -160,12 +179,24 @@ internal static class CachedPass
             using var inner = NewDisposeScope();
             var block = model.Blocks[i];
             var normed = block.AttentionNorm.Forward(hidden).view(shape);
-            var heads = block.Recurrence is null ? attend(i, Project(block, normed, context)) : recur!(i, normed);
+            var skipped = i == model.Blocks.Count - 1 && last < shape[1] ? shape[1] - last.Value : 0;
+            Tensor SkipTokens(Tensor tensor, int dimension) =>
+                skipped == 0 ? tensor : tensor.narrow(dimension, skipped, shape[1] - skipped);
+            if (skipped > 0)
+                hidden = SkipTokens(hidden, 0).MoveToOuterDisposeScope();
+            Tensor heads;
+            if (block.Recurrence is null)
+            {
+                var inputs = Project(block, normed, context);
+                heads = attend(i, inputs with { Query = SkipTokens(inputs.Query, 2) });
+            }
+            else
+                heads = SkipTokens(recur!(i, normed), 1);
             if (block.Recurrence is null && shape[1] > 1)
                 heads = heads.transpose(1, 2);
             heads = heads.reshape(-1, block.AttentionOutput.InputSize); // -> [B l, H K]
             if (block.HasGate)
-                heads = heads.mul(block.ComputeGate(normed));
+                heads = heads.mul(block.ComputeGate(SkipTokens(normed, 1)));
             var output = block.AttentionOutput.Forward(heads); // -> [B l, D]
             output = block.AttentionEnd.Forward(output);
             if (!block.IsParallel)
@@ -175,7 +206,7 @@ internal static class CachedPass
                 hidden.add_(output, Scalars.One);
             hidden.add_(mlp, Scalars.One);
             if (block.Tail is { } tail)
-                hidden.copy_(tail.Forward(hidden, 0, side));
+                hidden.copy_(tail.Forward(hidden, skipped, side));
             Liveness.Tick();
         }
         return model.FinalNorm.Forward(hidden).MoveToOuterDisposeScope();
@@ -210,6 +241,8 @@ internal static class CachedPass
             past = key.size(2) - fresh;
         if (fresh == 1)
             return AttendOne(query, key, value).MoveToOuterDisposeScope();
+        if (past == 0 && query.device_type == DeviceType.CPU)
+            return FlashAttention.Forward(query, key, value, causal: true).Output.MoveToOuterDisposeScope();
         if (past == 0)
             return Dispatcher.ScaledDotProductAttention(query, key, value, null, causal: true).MoveToOuterDisposeScope();
         if (query.device_type != DeviceType.CPU)

@@ -53,10 +53,12 @@ internal abstract class DenseMlp : FeedForward
     {
         using var scope = NewDisposeScope();
         var outputs = RunInputs(input, kept);
-        Tensor? activated = null;
-        Tensor GetActivated() => activated ??= Activate(outputs);
-        var own = branch.Backward(() => kept.Recall(ActivationKinds.MlpOutput, this, () => Project(GetActivated())), gradient);
-        Accumulate(GetActivated, own);
+        var activated = Output.IsTrained ? Activate(outputs) : null;
+        var own = branch.Backward(
+            () => kept.Recall(ActivationKinds.MlpOutput, this, () => Project(activated ?? Activate(outputs))),
+            gradient
+        );
+        Accumulate(activated, own);
         return BackwardInputs(input, outputs, Output.ComputeInputGradient(own)).MoveToOuterDisposeScope();
     }
 
@@ -80,7 +82,7 @@ internal abstract class DenseMlp : FeedForward
                 gradient.to(ScalarType.Float32).mul(bias.Biases.Value.detach()[bias.Index].to(ScalarType.Float32)).sum(1),
                 Scalars.One
             );
-        Accumulate(() => activated, gradient.mul(weights));
+        Accumulate(activated, gradient.mul(weights));
         return (BackwardInputs(input, outputs, inner.mul(weights)).MoveToOuterDisposeScope(), ofWeights.MoveToOuterDisposeScope());
     }
 
@@ -107,10 +109,11 @@ internal abstract class DenseMlp : FeedForward
         return StackedBias is { } bias ? output.add(bias.Biases.Value[bias.Index].In(output.dtype), Scalars.One) : output;
     }
 
-    private void Accumulate(Func<Tensor> activated, Tensor gradient)
+    // The activation is only needed for what is trained.
+    private void Accumulate(Tensor? activated, Tensor gradient)
     {
         if (Output.IsTrained)
-            Output.AccumulateGradients(activated(), gradient);
+            Output.AccumulateGradients(activated!, gradient);
         if (StackedBias is { Biases.IsTrained: true } bias)
             bias.Biases.GetGradient()[bias.Index].add_(gradient.sum(0, type: ScalarType.Float32), Scalars.One);
     }

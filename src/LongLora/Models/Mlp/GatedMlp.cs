@@ -49,13 +49,7 @@ internal sealed class GatedMlp(LinearLayer gate, LinearLayer? up, GatedActivatio
     {
         using var scope = NewDisposeScope();
         IReadOnlyList<Tensor> gradients = [.. outputs.Select(o => empty_like(o))];
-        activation.Backward(
-            SelectHalf(outputs, 0),
-            SelectHalf(outputs, 1),
-            gradient,
-            SelectHalf(gradients, 0),
-            SelectHalf(gradients, 1)
-        );
+        activation.Backward(SelectHalf(outputs, 0), SelectHalf(outputs, 1), gradient, SelectHalf(gradients, 0), SelectHalf(gradients, 1));
         return [.. gradients.Select(g => g.MoveToOuterDisposeScope())];
     }
 

@@ -67,7 +67,8 @@ internal sealed class SideBySideMlp : FeedForward
         Tensor shown;
         using (enable_grad())
             shown = Show(leaf);
-        var (rows, routerRows) = (ExpertNorm.Forward(input), shown.detach());
+        // The router's choices are those of the forward pass to the bit, which autograd's operators do not always give.
+        var (rows, routerRows) = (ExpertNorm.Forward(input), Show(input));
         var ofMixture = new BranchEnd(ExpertEnd).Backward(() => Experts.Mix(rows, routerRows, kept), own);
         var (ofRows, ofShown) = Experts.BackwardMix(rows, routerRows, ofMixture, kept);
         shown.backward([ofShown]);
