@@ -4,8 +4,8 @@ using static TorchSharp.torch;
 namespace LongLora.Runtime;
 
 /// <summary>
-/// Says where one loop on the calling thread replaces a chain of libtorch's operators. For the few numbers of a single token the calls take
-/// longer than the work: a norm is seven of them. Only passes that read single tokens allow it, because results differ in the last bits,
+/// Says where the products of a single token are computed from memory to memory. For its few numbers libtorch's calls and tensors take
+/// longer than the work. Only passes that read single tokens allow it, because results differ in the last bits,
 /// and a backward pass must compute again exactly what its forward pass computed.
 /// </summary>
 internal static class SmallWork
