@@ -186,7 +186,12 @@ internal static class RetrievalEvaluation
     {
         var (seed, question) = asked;
         var ids = tokenizer.Encode(question.Prompt, addSpecial: true);
-        var options = new GenerationOptions { MaxTokens = Math.Min(task.AnswerTokens, length + 1 - ids.Count) };
+        var options = new GenerationOptions
+        {
+            MaxTokens = Math.Min(task.AnswerTokens, length + 1 - ids.Count),
+            // Of a start that prompts share, whole chunks are not read again.
+            PrefillChunk = Math.Clamp(length / 16, 128, 1024),
+        };
         var answered =
             scoring == RetrievalScoring.Generate
                 ? generator.Generate([ids], options, null, cancellation)[0].Text
