@@ -6,6 +6,7 @@ namespace LongLora.Tests.Attention;
 
 // B batch, H query heads, J key-value heads, L queries, S keys, K head size
 
+[Collection(nameof(ThreadCounts))]
 public sealed class FlashAttentionTests
 {
     // Lengths around the borders of tiles and blocks, of one width of registers and of the other.

@@ -3,6 +3,7 @@ using static TorchSharp.torch;
 
 namespace LongLora.Tests.Attention;
 
+[Collection(nameof(ThreadCounts))]
 public sealed class TokenAttentionTests
 {
     public static TheoryData<int, int, int, int> Shapes =>

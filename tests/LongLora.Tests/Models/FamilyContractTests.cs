@@ -198,10 +198,11 @@ public sealed class FamilyContractTests : IDisposable
         : family == "gemma4" ? 1e-4
         : 1e-5;
 
-    // The gradients of Apertus's activation are sums over all numbers of an MLP, which almost cancel each other.
+    // The gradients of Apertus's activation are sums over all numbers of an MLP, which almost cancel each other. For recurrent states, see
+    // above.
     private static double GradientToleranceOf(string family) =>
         family == "gemma4" ? 3e-4
-        : family == "apertus" ? 1e-4
+        : family == "apertus" || family.StartsWith("qwen3_5", StringComparison.Ordinal) ? 1e-4
         : 2e-5;
 
     [Theory]

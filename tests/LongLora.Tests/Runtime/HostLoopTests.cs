@@ -8,6 +8,7 @@ using static TorchSharp.torch;
 namespace LongLora.Tests.Runtime;
 
 /// <summary>Loops that replace chains of operators, against fp64 autograd or the bits of the operators.</summary>
+[Collection(nameof(ThreadCounts))]
 public sealed class HostLoopTests
 {
     [Theory]

@@ -4,6 +4,7 @@ using static TorchSharp.torch;
 namespace LongLora.Tests.Runtime;
 
 /// <summary>Products with few columns against fp64.</summary>
+[Collection(nameof(ThreadCounts))]
 public sealed class NarrowProductTests
 {
     [Theory]
