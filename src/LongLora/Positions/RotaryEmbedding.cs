@@ -232,7 +232,7 @@ internal sealed class RotaryEmbedding : IDisposable
         var size = heads.size(-1);
         float* cos = (float*)NativeTensor.GetAddress(_cos),
             sin = (float*)NativeTensor.GetAddress(_sin);
-        RotateHeads(at, at, heads.numel() / size, size, cos, sin, isBack: false);
+        RotateHeads(at, at, heads.numel() / size, size, cos, sin, _cos.size(-1), isBack: false);
         return true;
     }
 
@@ -262,17 +262,17 @@ internal sealed class RotaryEmbedding : IDisposable
             for (var token = first; token < first + count; token++)
             {
                 var (at, table) = (token * perToken * size, token % positions * half);
-                RotateHeads(x + at, y + at, perToken, size, cos + table, sin + table, isBack);
+                RotateHeads(x + at, y + at, perToken, size, cos + table, sin + table, half, isBack);
             }
         });
         GC.KeepAlive(heads);
+        GC.KeepAlive(this);
         return output;
     }
 
     // Heads of K numbers of one token, forward or back; in place if x is y.
-    private unsafe void RotateHeads(float* x, float* y, long count, long size, float* cos, float* sin, bool isBack)
+    private unsafe void RotateHeads(float* x, float* y, long count, long size, float* cos, float* sin, long half, bool isBack)
     {
-        var half = _cos.size(-1);
         var sign = isBack ? -1f : 1f;
         var (step, other) = IsInterleaved ? (2L, 1L) : (1L, half);
         for (var head = 0L; head < count; head++, x += size, y += size)

@@ -26,9 +26,6 @@ internal unsafe interface ILanes<V>
     /// <summary>a b.</summary>
     static abstract V Multiply(V a, V b);
 
-    /// <summary>a / b.</summary>
-    static abstract V Divide(V a, V b);
-
     /// <summary>a b + c, rounded once.</summary>
     static abstract V MultiplyAdd(V a, V b, V c);
 

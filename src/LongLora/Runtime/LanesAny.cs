@@ -27,9 +27,6 @@ internal readonly unsafe struct LanesAny : ILanes<Vector<float>>
     public static Vector<float> Multiply(Vector<float> a, Vector<float> b) => a * b;
 
     /// <inheritdoc/>
-    public static Vector<float> Divide(Vector<float> a, Vector<float> b) => a / b;
-
-    /// <inheritdoc/>
     public static Vector<float> MultiplyAdd(Vector<float> a, Vector<float> b, Vector<float> c) => Vector.FusedMultiplyAdd(a, b, c);
 
     /// <inheritdoc/>
