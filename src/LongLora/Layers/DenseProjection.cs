@@ -77,6 +77,10 @@ internal sealed unsafe class DenseProjection(Weight weight, Weight? bias = null)
     }
 
     /// <inheritdoc/>
+    public bool TryForwardInto(Tensor rows, Tensor result) =>
+        Bias is null && !RowProduct.Takes(rows) && Products.TryLinearInto(rows, Choose(rows.dtype), result);
+
+    /// <inheritdoc/>
     public bool TryMultiply(float* row, FeatureSlice? outputs, float* result)
     {
         if (FindStored() is { } stored)

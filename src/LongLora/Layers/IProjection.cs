@@ -19,6 +19,11 @@ internal interface IProjection
     /// <param name="outputs">Which outputs to compute; null for all.</param>
     Tensor Forward(Tensor rows, FeatureSlice? outputs = null);
 
+    /// <summary>Writes the result of <see cref="Forward"/> into a given tensor; false if it cannot, and nothing is written.</summary>
+    /// <param name="rows">x [N, I].</param>
+    /// <param name="result">[N, O].</param>
+    bool TryForwardInto(Tensor rows, Tensor result) => false;
+
     /// <summary>
     /// x Wᵀ without the bias, for one row in fp32 on the CPU, between numbers in memory; false if the matrix cannot be read so, and nothing
     /// is written.

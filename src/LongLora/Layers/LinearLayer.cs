@@ -52,6 +52,15 @@ internal sealed class LinearLayer(string name, long inputSize, long outputSize, 
         return (shape.Length == 2 ? output : output.view(shape)).MoveToOuterDisposeScope();
     }
 
+    /// <summary>Writes the output for rows [N, I] into a tensor [N, O], with the same bits; outside autograd.</summary>
+    public void ForwardInto(Tensor rows, Tensor result)
+    {
+        using var scope = NewDisposeScope();
+        if (Update is null && Projection.TryForwardInto(rows, result))
+            return;
+        result.copy_(Forward(rows));
+    }
+
     private bool IsPlainRow(Tensor input) => Update is null && Projection.Bias is null && input.numel() == InputSize;
 
     private Tensor? ForwardRow(Tensor input, long[] shape, FeatureSlice? outputs)

@@ -236,7 +236,7 @@ internal static class BlockPass
             var (query, key, value, heads) = Project(block, hidden, first, count, context, workspace, kept);
             if (block.SharesKeys)
                 context.Side!.Keep(block.Index, first, block.HeadGroups, key, value);
-            all ??= AllocateResult(query, heads.Total, context.Attention.KeepsLogSumExp(query.device));
+            all ??= AllocateResult(query, heads.Total, context.Attention.KeepsLogSumExp(query.device), kept.AttendedMemory);
             block.Adapt(context.Attention).Forward(query, key, value, context.DocumentLengths, heads, into: SelectHeads(all.Value, heads));
         });
         return new(all!.Value.Output.MoveToOuterDisposeScope(), all.Value.LogSumExp?.MoveToOuterDisposeScope());
@@ -320,20 +320,16 @@ internal static class BlockPass
     }
 
     // This result is kept, in the layout of the projections.
-    private static AttentionResult AllocateResult(Tensor query, long heads, bool withLogSumExp)
+    private static AttentionResult AllocateResult(Tensor query, long heads, bool withLogSumExp, Workspace? memory)
     {
+        Tensor Allocate(string name, ScalarType type, params long[] shape) =>
+            (memory?.Take(name, type, query.device, shape) ?? HostMemory.AllocateApart(() => empty(shape, type, query.device)))
+                .transpose(1, 2)
+                .MoveToOuterDisposeScope();
         var (batch, length) = (query.size(0), query.size(2));
         return new(
-            HostMemory
-                .AllocateApart(() => empty([batch, length, heads, query.size(3)], query.dtype, query.device))
-                .transpose(1, 2)
-                .MoveToOuterDisposeScope(),
-            withLogSumExp
-                ? HostMemory
-                    .AllocateApart(() => empty([batch, length, heads], ScalarType.Float32))
-                    .transpose(1, 2)
-                    .MoveToOuterDisposeScope()
-                : null
+            Allocate("attended", query.dtype, batch, length, heads, query.size(3)),
+            withLogSumExp ? Allocate("log-sum-exp", ScalarType.Float32, batch, length, heads) : null
         );
     }
 

@@ -12,19 +12,22 @@ namespace LongLora.Models;
 /// computed and, if it is of a kind that is kept, the second finds it. So results have the same bits whatever is kept.
 /// </summary>
 /// <param name="kinds">What is kept.</param>
-internal sealed class KeptActivations(ActivationKinds kinds) : IDisposable
+/// <param name="memory">Where it is kept. Step after step uses the same memory.</param>
+/// <param name="keepsAttended">Whether <paramref name="memory"/> also takes the result of attention.</param>
+internal sealed class KeptActivations(ActivationKinds kinds, Workspace memory, bool keepsAttended = false) : IDisposable
 {
     private readonly Dictionary<(object Source, long FirstRow), Tensor> _outputs = [];
-    private readonly Dictionary<int, (Workspace Buffers, AttentionInputs Heads)> _heads = [];
+    private readonly Dictionary<int, AttentionInputs> _heads = [];
 
     /// <summary>Keeps nothing.</summary>
-    internal static KeptActivations None { get; } = new(ActivationKinds.None);
+    internal static KeptActivations None { get; } = new(ActivationKinds.None, new());
+
+    /// <summary>Memory for the result of attention, which the backward pass needs; null if it is not kept here.</summary>
+    internal Workspace? AttendedMemory => keepsAttended ? memory : null;
 
     /// <summary>Bytes of what is kept now.</summary>
     internal long ByteCount =>
-        _outputs
-            .Values.Concat(_heads.Values.SelectMany(h => new[] { h.Heads.Query, h.Heads.Key, h.Heads.Value }))
-            .Sum(t => t.numel() * t.element_size());
+        _outputs.Values.Concat(_heads.Values.SelectMany(h => new[] { h.Query, h.Key, h.Value })).Sum(t => t.numel() * t.element_size());
 
     /// <summary>The tile whose first row is <paramref name="firstRow"/>.</summary>
     internal KeptTile SelectTile(long firstRow) => new(this, firstRow);
@@ -39,20 +42,15 @@ internal sealed class KeptActivations(ActivationKinds kinds) : IDisposable
             return compute(shared);
         if (!_heads.TryGetValue(firstGroup, out var known))
         {
-            var own = new Workspace();
-            _heads[firstGroup] = (own, default); // disposed whatever happens
-            _heads[firstGroup] = known = (own, Change(compute(own), t => t.DetachFromDisposeScope()));
+            var own = memory.OpenSection($"heads {firstGroup}");
+            _heads[firstGroup] = known = Change(compute(own), t => t.DetachFromDisposeScope());
         }
-        return Change(known.Heads, t => t.alias());
+        return Change(known, t => t.alias());
     }
 
     /// <summary>The output of a layer for a tile, [N, O].</summary>
-    internal Tensor Run(ActivationKinds kind, LinearLayer layer, long firstRow, Func<Tensor> input)
-    {
-        // The matrix as it is makes no temporary tensors beside the result.
-        bool IsDirect(Tensor rows) =>
-            rows.device_type == DeviceType.CPU && layer.Projection is DenseProjection dense && dense.Weight.Value.dtype == rows.dtype;
-        return Recall(
+    internal Tensor Run(ActivationKinds kind, LinearLayer layer, long firstRow, Func<Tensor> input) =>
+        Recall(
             kind,
             layer,
             firstRow,
@@ -60,14 +58,18 @@ internal sealed class KeptActivations(ActivationKinds kinds) : IDisposable
             () =>
             {
                 var rows = input();
-                return IsDirect(rows) ? HostMemory.AllocateApart(() => layer.Forward(rows)) : MakeLasting(layer.Forward(rows));
+                // An expert has another number of rows in each step.
+                if (rows.device_type != DeviceType.CPU || layer.Share < 1)
+                    return Copy(layer.Forward(rows), layer.Share < 1);
+                var result = memory.Take(NextName, rows.dtype, rows.device, rows.size(0), layer.OutputSize);
+                layer.ForwardInto(rows, result);
+                return result;
             }
         );
-    }
 
     /// <summary>Another result for a tile.</summary>
     internal Tensor Recall(ActivationKinds kind, object source, long firstRow, Func<Tensor> compute) =>
-        Recall(kind, source, firstRow, compute, () => MakeLasting(compute()));
+        Recall(kind, source, firstRow, compute, () => Copy(compute()));
 
     private Tensor Recall(ActivationKinds kind, object source, long firstRow, Func<Tensor> compute, Func<Tensor> computeToKeep)
     {
@@ -81,9 +83,14 @@ internal sealed class KeptActivations(ActivationKinds kinds) : IDisposable
         return known.alias();
     }
 
+    // A step asks for the same results in the same order as the one before.
+    private string NextName => $"result {_outputs.Count}";
+
     // Results of operations lie on the heap, between short-lived ones.
-    private static Tensor MakeLasting(Tensor result) =>
-        result.device_type == DeviceType.CPU ? HostMemory.AllocateApart(result.clone) : result;
+    private Tensor Copy(Tensor result, bool isOfExpert = false) =>
+        result.device_type != DeviceType.CPU ? result
+        : isOfExpert ? HostMemory.AllocateApart(result.clone)
+        : memory.TakeLike(NextName, result).copy_(result);
 
     private static AttentionInputs Change(AttentionInputs inputs, Func<Tensor, Tensor> change) =>
         inputs with
@@ -93,17 +100,16 @@ internal sealed class KeptActivations(ActivationKinds kinds) : IDisposable
             Value = change(inputs.Value),
         };
 
-    /// <inheritdoc/>
+    /// <summary>Forgets what is kept; the memory stays.</summary>
     public void Dispose()
     {
         foreach (var output in _outputs.Values)
             output.Dispose();
-        foreach (var (buffers, heads) in _heads.Values)
+        foreach (var heads in _heads.Values)
         {
-            heads.Query?.Dispose();
-            heads.Key?.Dispose();
-            heads.Value?.Dispose();
-            buffers.Dispose();
+            heads.Query.Dispose();
+            heads.Key.Dispose();
+            heads.Value.Dispose();
         }
         _outputs.Clear();
         _heads.Clear();

@@ -6,12 +6,13 @@ namespace LongLora.Models;
 // B batch, L tokens, H heads, K head size
 
 /// <summary>
-/// Large buffers that the passes through a model's blocks share, each mapped once. If each block took new buffers from the allocator, a
-/// walk over the blocks would page-fault its whole memory many times, or fragment the heap.
+/// Large buffers, each mapped once and used again: by block after block, or for what one block keeps in step after step. If each took new
+/// buffers from the allocator, a step would page-fault its whole memory many times, or fragment the heap.
 /// </summary>
 internal sealed class Workspace : IDisposable
 {
     private readonly Dictionary<string, Tensor> _buffers = [];
+    private readonly Dictionary<string, Workspace> _sections = [];
 
     /// <summary>An uninitialized buffer for heads: [B, H, L, K] with the strides of [B, L, H, K].</summary>
     /// <param name="name">The purpose; a later call with the same name returns the same memory.</param>
@@ -19,17 +20,29 @@ internal sealed class Workspace : IDisposable
     /// <param name="heads">H.</param>
     /// <param name="length">L.</param>
     internal Tensor TakeHeads(string name, Tensor like, long heads, long length) =>
-        Take(name, like, like.size(0) * length * heads * like.size(3)).view(like.size(0), length, heads, like.size(3)).transpose(1, 2);
+        Take(name, like.dtype, like.device, like.size(0), length, heads, like.size(3)).transpose(1, 2);
 
     /// <summary>An uninitialized buffer with the shape of another tensor.</summary>
-    internal Tensor TakeLike(string name, Tensor like) => Take(name, like, like.numel()).view(like.shape);
+    internal Tensor TakeLike(string name, Tensor like) => Take(name, like.dtype, like.device, like.shape);
 
-    private Tensor Take(string name, Tensor like, long count)
+    /// <summary>An uninitialized buffer.</summary>
+    internal Tensor Take(string name, ScalarType type, Device device, params long[] shape) =>
+        TakeNumbers(name, type, device, shape.Aggregate(1L, (a, b) => a * b)).view(shape);
+
+    /// <summary>Buffers with names of their own, which live as long as these.</summary>
+    internal Workspace OpenSection(string name)
     {
-        if (!_buffers.TryGetValue(name, out var buffer) || buffer.numel() < count || buffer.dtype != like.dtype)
+        if (!_sections.TryGetValue(name, out var section))
+            _sections[name] = section = new();
+        return section;
+    }
+
+    private Tensor TakeNumbers(string name, ScalarType type, Device device, long count)
+    {
+        if (!_buffers.TryGetValue(name, out var buffer) || buffer.numel() < count || buffer.dtype != type)
         {
             buffer?.Dispose();
-            _buffers[name] = buffer = HostMemory.AllocateApart(() => empty(count, like.dtype, like.device)).DetachFromDisposeScope();
+            _buffers[name] = buffer = HostMemory.AllocateApart(() => empty(count, type, device)).DetachFromDisposeScope();
         }
         return buffer.narrow(0, 0, count);
     }
@@ -40,5 +53,8 @@ internal sealed class Workspace : IDisposable
         foreach (var buffer in _buffers.Values)
             buffer.Dispose();
         _buffers.Clear();
+        foreach (var section in _sections.Values)
+            section.Dispose();
+        _sections.Clear();
     }
 }

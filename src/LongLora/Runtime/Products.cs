@@ -25,6 +25,19 @@ internal static class Products
             : nn.functional.linear(rows, used, added);
     }
 
+    /// <summary>Writes x Wᵀ into a matrix, with the bits of <see cref="Linear"/>; false if it cannot, and nothing is written.</summary>
+    /// <param name="rows">x [N, I].</param>
+    /// <param name="weight">W [O, I].</param>
+    /// <param name="result">[N, O].</param>
+    public static bool TryLinearInto(Tensor rows, Tensor weight, Tensor result)
+    {
+        if (weight.dtype != rows.dtype || IsWidened(rows) || NarrowProduct.Takes(rows, weight.size(0)))
+            return false;
+        using var transposed = weight.detach().t();
+        result.addmm_(rows, transposed, 0, 1);
+        return true;
+    }
+
     /// <summary>a b, for matrices of one type.</summary>
     public static Tensor Times(this Tensor a, Tensor b) =>
         IsWidened(a) ? Widen(a).mm(Widen(b)).to(a.dtype)

@@ -1,3 +1,4 @@
+using LongLora.Models;
 using LongLora.Runtime;
 using TorchSharp;
 using static TorchSharp.torch;
@@ -7,6 +8,9 @@ namespace LongLora.Training;
 /// <summary>A stack of tensors: what the forward pass keeps and the backward pass takes back in reverse.</summary>
 internal abstract class ActivationStore : IDisposable
 {
+    /// <summary>Whether tensors stay on the device that computes, so that what is pushed may be kept where it is.</summary>
+    public virtual bool StaysOnDevice => false;
+
     /// <summary>Takes ownership of a tensor; the caller must not use it anymore.</summary>
     public abstract void Push(Tensor tensor);
 
@@ -30,12 +34,13 @@ internal abstract class ActivationStore : IDisposable
     /// <summary>Makes a store.</summary>
     /// <param name="offload">Where to keep tensors; Auto must be resolved.</param>
     /// <param name="device">Where the model computes.</param>
-    internal static ActivationStore Create(ActivationOffload offload, Device device) =>
+    /// <param name="memory">Memory for tensors that stay there, the same in step after step.</param>
+    internal static ActivationStore Create(ActivationOffload offload, Device device, Workspace memory) =>
         offload switch
         {
             ActivationOffload.Disk => new DiskStore(device),
             ActivationOffload.Host when device.type != DeviceType.CPU => new HostStore(device),
-            _ => new MemoryStore(),
+            _ => new MemoryStore(memory),
         };
 
     /// <inheritdoc/>
@@ -48,13 +53,15 @@ internal abstract class ActivationStore : IDisposable
     /// <summary>Frees the remaining tensors.</summary>
     protected abstract void Dispose(bool disposing);
 
-    private sealed class MemoryStore : ActivationStore
+    private sealed class MemoryStore(Workspace memory) : ActivationStore
     {
         private readonly Stack<Tensor> _kept = [];
 
+        public override bool StaysOnDevice => true;
+
         public override void Push(Tensor tensor) => _kept.Push(tensor.DetachFromDisposeScope());
 
-        public override void PushCopy(Tensor tensor) => Push(HostMemory.AllocateApart(tensor.clone));
+        public override void PushCopy(Tensor tensor) => Push(memory.TakeLike($"{_kept.Count}", tensor).copy_(tensor));
 
         public override Tensor Pop() => MoveToCurrentScope(_kept.Pop());
 

@@ -31,7 +31,8 @@ public sealed class CheckpointedPass(
     long keptBytes = 0
 ) : IDisposable
 {
-    private readonly Workspace _workspace = new();
+    private readonly Workspace _workspace = new(),
+        _kept = new();
     private (long Tokens, ActivationPlan Plan)? _plan;
     private long? _free;
 
@@ -57,9 +58,11 @@ public sealed class CheckpointedPass(
         using var kept = new KeptBlocks(
             ActivationStore.Create(
                 ActivationStore.Resolve(offload, CountKeptBytes(ids.numel()), _free, model.Device.type == DeviceType.CUDA),
-                model.Device
+                model.Device,
+                _kept
             ),
-            ChoosePlan(ids.numel())
+            ChoosePlan(ids.numel()),
+            _kept
         );
         var hidden = HostMemory.AllocateApart(() => model.Embedding.Forward(ids, model.ComputeType));
         using var side = model.OpenSide(ids, hidden);
@@ -121,7 +124,8 @@ public sealed class CheckpointedPass(
             return;
         }
         var end = Math.Min(first + blocksPerSegment, model.Blocks.Count);
-        using var span = new KeptBlocks(ActivationStore.Create(ActivationOffload.None, model.Device), kept.Plan);
+        var memory = _kept.OpenSection("span");
+        using var span = new KeptBlocks(ActivationStore.Create(ActivationOffload.None, model.Device, memory), kept.Plan, memory, first);
         using (var hidden = kept.Store.Pop())
         {
             for (var i = first; i < end; i++)
@@ -182,14 +186,19 @@ public sealed class CheckpointedPass(
     }
 
     /// <inheritdoc/>
-    public void Dispose() => _workspace.Dispose();
+    public void Dispose()
+    {
+        _workspace.Dispose();
+        _kept.Dispose();
+    }
 
-    // Inputs and results of attention in a store, and what blocks keep besides.
-    private sealed record KeptBlocks(ActivationStore Store, ActivationPlan Plan) : IDisposable
+    // Inputs and results of attention in a store, and what blocks keep besides. Spans one after the other use the same memory.
+    private sealed record KeptBlocks(ActivationStore Store, ActivationPlan Plan, Workspace Memory, int First = 0) : IDisposable
     {
         private readonly KeptActivations?[] _blocks = new KeptActivations?[Plan.Blocks.Count];
 
-        internal KeptActivations Open(int block) => _blocks[block] = new(Plan.Blocks[block]);
+        internal KeptActivations Open(int block) =>
+            _blocks[block] = new(Plan.Blocks[block], Memory.OpenSection($"block {block - First}"), Store.StaysOnDevice);
 
         internal KeptActivations Take(int block)
         {

@@ -33,10 +33,15 @@ public sealed class KeptActivationsTests : IDisposable
     {
         internal (byte[] Gradients, double Loss) Run(long budget, int blocks = 1, ActivationOffload offload = ActivationOffload.None)
         {
+            using var pass = new CheckpointedPass(Model, blocks, offload, budget);
+            return Run(pass);
+        }
+
+        internal (byte[] Gradients, double Loss) Run(CheckpointedPass pass)
+        {
             using var scope = NewDisposeScope();
             Parameters.ClearGradients();
             using var positions = RotaryEmbedding.Create(Model.Config, (int)Ids.size(1));
-            using var pass = new CheckpointedPass(Model, blocks, offload, budget);
             var targets = LlamaGoldenTests.Targets(Ids);
             var loss = pass.ForwardBackward(Ids, targets, new ForwardContext(Attention, positions, Documents), 1.0 / Ids.numel());
             return (Parameters.Gradients.bytes.ToArray(), loss.item<double>());
@@ -141,6 +146,28 @@ public sealed class KeptActivationsTests : IDisposable
         Assert.Equal(test.Run(0).Gradients, test.Run(long.MaxValue, blocks, offload).Gradients);
     }
 
+    // Every step writes into the memory of the one before.
+    [Theory]
+    [InlineData("llama_tiny", 1)]
+    [InlineData("llama_tiny", 2)]
+    [InlineData("mixtral", 1)]
+    public void Steps_of_other_lengths_before_change_no_bits(string family, int blocks)
+    {
+        using var scope = NewDisposeScope();
+        var folder = CheckpointDirectory.Open(FamilyContractTests.Locate(_folder, family));
+        using var model = ModelLoader.Load(folder.Config, folder);
+        using var set = Attach(model, new() { Rank = 2, TargetModules = [AdapterOptions.AllLayers] });
+        using var parameters = new ParameterBuffer(set.Weights);
+        using var pass = new CheckpointedPass(model, blocks, ActivationOffload.None, long.MaxValue);
+        foreach (var (rows, length) in new[] { (1, 44), (2, 20), (1, 44), (3, 44), (1, 7), (2, 44) })
+        {
+            var step = new Case(model, parameters, Ids(model, rows, length), new FullAttention());
+            var (alone, after) = (step.Run(long.MaxValue, blocks), step.Run(pass));
+            Assert.Equal(alone.Loss, after.Loss);
+            Assert.True(alone.Gradients.AsSpan().SequenceEqual(after.Gradients), $"{rows} rows of {length} tokens");
+        }
+    }
+
     [Fact]
     public void Steps_leave_no_tensors_behind()
     {
@@ -174,7 +201,8 @@ public sealed class KeptActivationsTests : IDisposable
         var kept = 0L;
         foreach (var block in model.Blocks)
         {
-            using var own = new KeptActivations(SelectUsed(block));
+            using var memory = new Workspace();
+            using var own = new KeptActivations(SelectUsed(block), memory);
             BlockPass.Forward(block, hidden, context, workspace, own);
             kept += own.ByteCount;
         }
