@@ -7,7 +7,7 @@ namespace LongLora.Layers;
 /// <summary>A matrix in its stored type, converted to the type of the input when it is used.</summary>
 /// <param name="weight">W [O, I].</param>
 /// <param name="bias">b [O], or null.</param>
-internal sealed unsafe class DenseProjection(Weight weight, Weight? bias = null) : IProjection
+internal sealed class DenseProjection(Weight weight, Weight? bias = null) : IProjection
 {
     /// <summary>W [O, I].</summary>
     public Weight Weight { get; } = weight;
@@ -81,20 +81,17 @@ internal sealed unsafe class DenseProjection(Weight weight, Weight? bias = null)
         Bias is null && !RowProduct.Takes(rows) && Products.TryLinearInto(rows, Choose(rows.dtype), result);
 
     /// <inheritdoc/>
-    public bool TryMultiply(float* row, FeatureSlice? outputs, float* result)
+    public RowProduct.OutputWriter? FindRowWriter(FeatureSlice? outputs)
     {
         if (FindStored() is { } stored)
-            return stored.TryMultiply(row, outputs, result);
+            return stored.FindRowWriter(outputs);
         var value = Weight.Value;
         if (value.device_type != DeviceType.CPU || !value.is_contiguous())
-            return false;
+            return null;
         var inputs = Weight.Shape[1];
         var (start, count) = outputs is { } o ? (o.Start, o.Count) : (0, Weight.Shape[0]);
         var matrix = NativeTensor.GetAddress(value) + (nint)(start * inputs * value.dtype.ElementSize());
-        if (RowProduct.FindWriter(value.dtype, matrix, [1, inputs], count) is not { } write)
-            return false;
-        RowProduct.Run(row, inputs, result, count, write);
-        return true;
+        return RowProduct.FindWriter(value.dtype, matrix, [1, inputs], count);
     }
 
     /// <inheritdoc/>

@@ -25,13 +25,11 @@ internal interface IProjection
     bool TryForwardInto(Tensor rows, Tensor result) => false;
 
     /// <summary>
-    /// x Wᵀ without the bias, for one row in fp32 on the CPU, between numbers in memory; false if the matrix cannot be read so, and nothing
-    /// is written.
+    /// What computes x Wᵀ without the bias, for one row in fp32 on the CPU, between numbers in memory; null if the matrix cannot be read
+    /// so.
     /// </summary>
-    /// <param name="row">x [I].</param>
-    /// <param name="outputs">Which outputs to compute; null for all.</param>
-    /// <param name="result">As many numbers as outputs.</param>
-    unsafe bool TryMultiply(float* row, FeatureSlice? outputs, float* result) => false;
+    /// <param name="outputs">Which outputs; null for all.</param>
+    RowProduct.OutputWriter? FindRowWriter(FeatureSlice? outputs) => null;
 
     /// <summary>Adds the gradients of its own trained weights: gᵀ x for W.</summary>
     /// <param name="rows">x [N, I], as given to <see cref="Forward"/>.</param>

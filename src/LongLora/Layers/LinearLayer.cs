@@ -43,7 +43,7 @@ internal sealed class LinearLayer(string name, long inputSize, long outputSize, 
             throw new ShapeException($"{Name} needs rows of {InputSize} numbers, but the input is [{string.Join(", ", shape)}].");
         if (outputs is { Start: 0, Count: var count } && count == OutputSize)
             outputs = null;
-        if (SmallWork.Fits(input) && IsPlainRow(input) && ForwardRow(input, shape, outputs) is { } small)
+        if (SmallWork.Fits(input) && input.numel() == InputSize && ForwardRow(input, shape, outputs) is { } small)
             return small;
         using var scope = NewDisposeScope();
         var rows = shape.Length == 2 ? input : input.reshape(-1, InputSize);
@@ -61,32 +61,38 @@ internal sealed class LinearLayer(string name, long inputSize, long outputSize, 
         result.copy_(Forward(rows));
     }
 
-    private bool IsPlainRow(Tensor input) => Update is null && Projection.Bias is null && input.numel() == InputSize;
-
     private Tensor? ForwardRow(Tensor input, long[] shape, FeatureSlice? outputs)
     {
         var output = empty([.. shape.AsSpan(0, shape.Length - 1), outputs?.Count ?? OutputSize], ScalarType.Float32);
-        if (TryForwardRow(input, outputs, output))
+        if (TryForwardRow(input, new RowOutputs(this, outputs, output)))
             return output;
         output.Dispose();
         return null;
     }
 
     /// <summary>
-    /// The same for one row, written into a given tensor, with no other tensors between them; false if there are more rows, an update or a
-    /// bias, or if the matrix cannot be read so.
+    /// The outputs of several layers for one row, written into given tensors, with no other tensors between them and all at once; false if
+    /// there are more rows or an update, or if a matrix cannot be read so.
     /// </summary>
     /// <param name="input">One that <see cref="SmallWork"/> takes.</param>
-    /// <param name="outputs">Which outputs to compute; null for all.</param>
-    /// <param name="result">Contiguous, fp32, on the CPU, with as many numbers as outputs.</param>
-    internal unsafe bool TryForwardRow(Tensor input, FeatureSlice? outputs, Tensor result)
+    /// <param name="parts">Layers of this input.</param>
+    internal static unsafe bool TryForwardRow(Tensor input, params RowOutputs[] parts)
     {
-        if (!IsPlainRow(input))
-            return false;
-        var isDone = Projection.TryMultiply((float*)NativeTensor.GetAddress(input), outputs, (float*)NativeTensor.GetAddress(result));
+        var size = input.numel();
+        var products = new (long Outputs, RowProduct.OutputWriter Write, nint Result)[parts.Length];
+        for (var i = 0; i < parts.Length; i++)
+        {
+            var (layer, outputs, result) = parts[i];
+            if (layer.Update is not null || layer.InputSize != size || layer.Projection.FindRowWriter(outputs) is not { } write)
+                return false;
+            if (layer.Projection.Bias is { } bias)
+                write = RowProduct.AddBias(write, outputs.Of(bias.Value, 0));
+            products[i] = (result.numel(), write, NativeTensor.GetAddress(result));
+        }
+        RowProduct.Run((float*)NativeTensor.GetAddress(input), size, products);
         GC.KeepAlive(input);
-        GC.KeepAlive(result);
-        return isDone;
+        GC.KeepAlive(parts);
+        return true;
     }
 
     /// <summary>Whether <see cref="AccumulateGradients"/> has anything to do.</summary>

@@ -116,6 +116,41 @@ internal static unsafe class RowProduct
     public static void Run(float* x, long inputs, float* y, long outputs, OutputWriter write) =>
         ThreadTeam.Run(outputs, Math.Max(1, ElementsPerThread / inputs), (first, count) => write(first, count, x, y + first));
 
+    /// <summary>
+    /// Products of one row with several matrices at once, so that threads begin and wait for each other once for all of them.
+    /// </summary>
+    /// <param name="x">[I].</param>
+    /// <param name="inputs">I.</param>
+    /// <param name="parts">For each matrix: O, what computes its outputs, and where they go.</param>
+    public static void Run(float* x, long inputs, (long Outputs, OutputWriter Write, nint Result)[] parts) =>
+        ThreadTeam.Run(parts.Sum(p => p.Outputs), Math.Max(1, ElementsPerThread / inputs), (first, count) =>
+        {
+            foreach (var (outputs, write, result) in parts)
+            {
+                var (start, end) = (Math.Max(0, first), Math.Min(outputs, first + count));
+                if (start < end)
+                    write(start, end - start, x, (float*)result + start);
+                first -= outputs;
+            }
+        });
+
+    /// <summary>What computes the same outputs of one row and adds a bias to them.</summary>
+    /// <param name="write">Computes outputs.</param>
+    /// <param name="bias">[O], contiguous, on the CPU, in fp32, bf16 or fp16.</param>
+    public static OutputWriter AddBias(OutputWriter write, Tensor bias)
+    {
+        var (type, address) = (bias.dtype, NativeTensor.GetAddress(bias));
+        return (first, count, x, y) =>
+        {
+            write(first, count, x, y);
+            var copy = type == ScalarType.Float32 ? null : (s_row ??= new()).Get(count);
+            var added = StoredNumbers.Read(type, address + (nint)(first * type.ElementSize()), count, 1, copy);
+            for (var i = 0L; i < count; i++)
+                y[i] += added[i];
+            GC.KeepAlive(bias);
+        };
+    }
+
     private static OutputWriter MakeWriter<TStored, T>(nint matrix, long[] shape, long outputs)
         where TStored : IStoredNumber<T>
         where T : unmanaged =>

@@ -45,13 +45,8 @@ internal sealed unsafe class GgufProjection : QuantizedProjection
     }
 
     /// <inheritdoc/>
-    public override bool TryMultiply(float* row, FeatureSlice? outputs, float* result)
-    {
-        if (GgufFormat.BlockSize(StoredType) == 1)
-            return base.TryMultiply(row, outputs, result);
-        RowProduct.Run(row, InputSize, result, outputs?.Count ?? OutputSize, MakeWriter(outputs?.Start ?? 0));
-        return true;
-    }
+    public override RowProduct.OutputWriter? FindRowWriter(FeatureSlice? outputs) =>
+        GgufFormat.BlockSize(StoredType) == 1 ? base.FindRowWriter(outputs) : MakeWriter(outputs?.Start ?? 0);
 
     private RowProduct.OutputWriter MakeWriter(long start) => (first, count, x, y) => _matrix.Dots(start + first, count, x, GetSums(x), y);
 

@@ -76,14 +76,12 @@ internal abstract unsafe class QuantizedProjection : IProjection, IDisposable
     }
 
     /// <inheritdoc/>
-    public virtual bool TryMultiply(float* row, FeatureSlice? outputs, float* result)
+    public virtual RowProduct.OutputWriter? FindRowWriter(FeatureSlice? outputs)
     {
         if (OpenRows() is not { } read)
-            return false;
+            return null;
         var (start, count) = outputs is { } o ? (o.Start, o.Count) : (0, OutputSize);
-        var write = RowProduct.MakeWriter([1, InputSize], count, (output, target) => read(start + output, target));
-        RowProduct.Run(row, InputSize, result, count, write);
-        return true;
+        return RowProduct.MakeWriter([1, InputSize], count, (output, target) => read(start + output, target));
     }
 
     /// <inheritdoc/>

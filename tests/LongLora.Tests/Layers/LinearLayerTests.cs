@@ -42,9 +42,42 @@ public sealed class LinearLayerTests
             var token = layer.Forward(rows, outputs);
             Assert.Equal(expected.shape, token.shape);
             Near.AssertEqual(expected, token, 5e-5, $"{form} {outputs}");
-            Assert.True(layer.TryForwardRow(rows, outputs, empty_like(token)), form);
+            Assert.True(LinearLayer.TryForwardRow(rows, new RowOutputs(layer, outputs, empty_like(token))), form);
         }
         (projection as IDisposable)?.Dispose();
+    }
+
+    // Of many outputs, so that threads divide them at other places than between the layers.
+    [Fact]
+    public void Layers_of_one_row_together_have_the_bits_of_each_alone()
+    {
+        using var scope = NewDisposeScope();
+        using var noGradient = no_grad();
+        var row = randn(1, 576);
+        LinearLayer Make(long outputs, ScalarType type, bool hasBias) =>
+            new(
+                "w",
+                576,
+                outputs,
+                new DenseProjection(new("w", randn(outputs, 576).to(type)), hasBias ? new("b", randn(outputs).to(type)) : null)
+            );
+        (LinearLayer Layer, FeatureSlice? Outputs)[] parts =
+        [
+            (Make(1000, ScalarType.Float32, true), null),
+            (Make(33, ScalarType.BFloat16, false), null),
+            (Make(700, ScalarType.BFloat16, true), new(150, 333)),
+            (Make(1, ScalarType.Float16, true), null),
+        ];
+        RowOutputs[] rows = [.. parts.Select(p => new RowOutputs(p.Layer, p.Outputs, empty(1, p.Outputs?.Count ?? p.Layer.OutputSize)))];
+        using var small = SmallWork.Allow(true);
+        Assert.True(LinearLayer.TryForwardRow(row, rows));
+        foreach (var (layer, outputs, result) in rows)
+            Assert.Equal(layer.Forward(row, outputs).data<float>().ToArray(), result.data<float>().ToArray());
+        // One that cannot be computed so, and nothing is written.
+        var before = rows[0].Result.clone();
+        var other = new RowOutputs(new LinearLayer("w", 320, 5, new DenseProjection(new("w", randn(5, 320)))), null, empty(1, 5));
+        Assert.False(LinearLayer.TryForwardRow(row * 2, rows[0], other));
+        Assert.Equal(before.data<float>().ToArray(), rows[0].Result.data<float>().ToArray());
     }
 
     [Fact]

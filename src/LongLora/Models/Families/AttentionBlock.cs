@@ -93,18 +93,14 @@ internal sealed class AttentionBlock(ModelConfig config, int layer) : DecoderBlo
     {
         var positions = context.Positions.Select(_plan.Rotation);
         var (queries, keys) = (OfGroups(firstGroup, groupCount, _heads), OfGroups(firstGroup, groupCount, _plan.KeyValueHeadCount));
-        var query = Query.Forward(input, queries.First, queries.Count, positions?.SelectForQueries());
+        var query = (Query, queries, positions?.SelectForQueries());
         if (Key is null || Value is null)
         {
             var (key, value) = context.Side!.GetKeys(KeysOf!.Value, keys.First, keys.Count);
-            return new(query, key, value, queries);
+            return new(HeadProjection.Forward(input, query)[0], key, value, queries);
         }
-        return new(
-            query,
-            Key.Forward(input, keys.First, keys.Count, positions),
-            Value.Forward(input, keys.First, keys.Count, null),
-            queries
-        );
+        var heads = HeadProjection.Forward(input, query, (Key, keys, positions), (Value, keys, null));
+        return new(heads[0], heads[1], heads[2], queries);
     }
 
     /// <inheritdoc/>
@@ -129,7 +125,13 @@ internal sealed class AttentionBlock(ModelConfig config, int layer) : DecoderBlo
     {
         using var scope = NewDisposeScope();
         var rows = input.reshape(1, -1, input.size(-1));
-        return Gate!.Forward(rows, 0, _heads, null).transpose(1, 2).flatten(2, 3).squeeze(0).sigmoid().MoveToOuterDisposeScope();
+        return HeadProjection
+            .Forward(rows, (Gate!, new(0, _heads, _heads), null))[0]
+            .transpose(1, 2)
+            .flatten(2, 3)
+            .squeeze(0)
+            .sigmoid()
+            .MoveToOuterDisposeScope();
     }
 
     private HeadSlice OfGroups(int first, int count, int total)

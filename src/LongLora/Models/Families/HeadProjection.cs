@@ -1,3 +1,4 @@
+using LongLora.Attention;
 using LongLora.Layers;
 using LongLora.Positions;
 using LongLora.Runtime;
@@ -30,11 +31,19 @@ internal sealed record HeadProjection(
     int Part = 0
 )
 {
+    /// <summary>
+    /// Heads of several projections, each rotated by its positions if these are given; differentiable. [B, L, D] -> [B, h, L, K].
+    /// </summary>
+    internal static Tensor[] Forward(
+        Tensor input,
+        params (HeadProjection Projection, HeadSlice Heads, RotaryEmbedding? Positions)[] parts
+    ) =>
+        ForwardToken(input, parts)
+        ?? [.. parts.Select(part => part.Projection.Forward(input, part.Heads.First, part.Heads.Count, part.Positions))];
+
     /// <summary>Some heads, rotated by their positions if these are given; differentiable. [B, L, D] -> [B, h, L, K].</summary>
     internal Tensor Forward(Tensor input, int first, int count, RotaryEmbedding? positions)
     {
-        if (ForwardToken(input, first, count, positions) is { } token)
-            return token;
         using var scope = NewDisposeScope();
         var heads = Plain(input, first, count);
         if (NormPlace != HeadNormPlace.AfterRotation)
@@ -48,16 +57,27 @@ internal sealed record HeadProjection(
     }
 
     // The same for one token, whose heads are written where they end up; null if it is more, or anything but numbers in memory.
-    private Tensor? ForwardToken(Tensor input, int first, int count, RotaryEmbedding? positions)
+    private static Tensor[]? ForwardToken(Tensor input, (HeadProjection Projection, HeadSlice Heads, RotaryEmbedding? Positions)[] parts)
     {
-        if (Parts != 1 || (Norm is not null && NormPlace != HeadNormPlace.EachHead) || !SmallWork.Fits(input))
+        if (!SmallWork.Fits(input) || !Array.TrueForAll(parts, part => part.Projection.TakesToken))
             return null;
-        var heads = empty([1, count, 1, HeadSize], ScalarType.Float32);
-        if (!Layer.TryForwardRow(input, Outputs(first, count), heads))
-        {
-            heads.Dispose();
-            return null;
-        }
+        var rows = Array.ConvertAll(parts, part => new RowOutputs(
+            part.Projection.Layer,
+            part.Projection.Outputs(part.Heads.First, part.Heads.Count),
+            empty([1, part.Heads.Count, 1, part.Projection.HeadSize], ScalarType.Float32)
+        ));
+        if (LinearLayer.TryForwardRow(input, rows))
+            return [.. parts.Zip(rows, (part, row) => part.Projection.FinishToken(row.Result, part.Positions))];
+        foreach (var row in rows)
+            row.Result.Dispose();
+        return null;
+    }
+
+    private bool TakesToken => Parts == 1 && (Norm is null || NormPlace == HeadNormPlace.EachHead);
+
+    // Norm and rotation of the heads of one token.
+    private Tensor FinishToken(Tensor heads, RotaryEmbedding? positions)
+    {
         if (Norm is not null)
             heads = Norm.Forward(heads);
         if (positions?.TryRotateToken(heads) == false)

@@ -86,8 +86,25 @@ internal abstract class DenseMlp : FeedForward
         return (BackwardInputs(input, outputs, inner.mul(weights)).MoveToOuterDisposeScope(), ofWeights.MoveToOuterDisposeScope());
     }
 
-    private IReadOnlyList<Tensor> RunInputs(Tensor input, KeptTile kept) =>
-        [.. Inputs.Select(layer => kept.Run(ActivationKinds.MlpInputs, layer, () => input))];
+    private Tensor[] RunInputs(Tensor input, KeptTile kept) =>
+        RunInputsOfToken(input) ?? [.. Inputs.Select(layer => kept.Run(ActivationKinds.MlpInputs, layer, () => input))];
+
+    // All at once, in passes that keep nothing; null if it is more than a token, or anything but numbers in memory.
+    private Tensor[]? RunInputsOfToken(Tensor input)
+    {
+        if (Inputs.Count == 1 || !SmallWork.Fits(input))
+            return null;
+        var shape = input.shape[..^1];
+        RowOutputs[] rows =
+        [
+            .. Inputs.Select(layer => new RowOutputs(layer, null, empty([.. shape, layer.OutputSize], ScalarType.Float32))),
+        ];
+        if (LinearLayer.TryForwardRow(input, rows))
+            return Array.ConvertAll(rows, row => row.Result);
+        foreach (var row in rows)
+            row.Result.Dispose();
+        return null;
+    }
 
     // The gradient of the rows [N, D] from that of the activation [N, F]. It also adds the gradients of the layers' weights.
     private Tensor BackwardInputs(Tensor rows, IReadOnlyList<Tensor> outputs, Tensor activationGradient)
