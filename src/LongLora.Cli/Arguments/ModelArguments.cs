@@ -3,7 +3,6 @@ using LongLora.Distributed;
 using LongLora.Generation;
 using LongLora.Loading;
 using LongLora.Models;
-using LongLora.Quantization;
 
 namespace LongLora.Cli.Arguments;
 
@@ -14,7 +13,7 @@ internal sealed class ModelArguments
     private readonly AdapterOption _adapter = new();
     private readonly AdapterArguments _reading = new();
     private readonly DeviceOption _device = new();
-    private readonly QuantizationOption _quantization = new(QuantizationKind.None);
+    private readonly QuantizationOption _quantization = new(null);
     private readonly ComputeOption? _compute;
     private readonly PositionArguments? _positions;
     private readonly bool _withAdapter;

@@ -117,7 +117,7 @@ internal static class BenchCommand
                 new LoadOptions
                 {
                     Device = parsed.GetValue(device)!,
-                    Quantization = parsed.GetValue(kind),
+                    Quantization = parsed.GetValue(kind)!.Value,
                     Compute = parsed.GetValue(compute),
                 }
             );
@@ -150,7 +150,7 @@ internal static class BenchCommand
     {
         var lengths = new LengthsOption("prompt lengths in tokens, separated by commas", name: "--context");
         var model = CreateModelOption();
-        var kind = new QuantizationOption(QuantizationKind.None);
+        var kind = new QuantizationOption(null);
         var tokens = new Option<int>("--tokens")
         {
             Description = "tokens to generate after the prompt",

@@ -40,7 +40,7 @@ internal static class MergeCommand
                 {
                     Adapter = parsed.GetValue(adapter),
                     AdapterReading = reading.Read(parsed),
-                    Quantization = parsed.GetValue(kind),
+                    Quantization = parsed.GetValue(kind)!.Value,
                     Device = "cpu",
                 }
             );

@@ -47,7 +47,7 @@ internal static class QuantizeCommand
                 new
                 {
                     Model = target,
-                    Type = parsed.GetValue(kind),
+                    Type = parsed.GetValue(kind)!.Value,
                     Matrices = matrices.Count,
                     Weights = weights,
                     Bytes = bytes,

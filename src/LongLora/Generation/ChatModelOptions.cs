@@ -54,8 +54,11 @@ public sealed record ChatModelOptions
     /// </summary>
     public int ParallelAnswers { get; init; } = 1;
 
-    /// <summary>Form of the decoder blocks' matrices. Default none, as the files have them.</summary>
-    public QuantizationKind Quantization { get; init; } = QuantizationKind.None;
+    /// <summary>
+    /// Form of the decoder blocks' matrices. Null for as the files have them, where on the CPU a GGUF file's blocks stay blocks. Default
+    /// null.
+    /// </summary>
+    public QuantizationKind? Quantization { get; init; }
 
     /// <summary><c>auto</c>, <c>cpu</c>, <c>cuda</c> or <c>cuda:N</c>. Default <c>auto</c>.</summary>
     public string Device { get; init; } = "auto";

@@ -4,6 +4,7 @@ using LongLora.Distributed;
 using LongLora.Models;
 using LongLora.Quantization;
 using LongLora.Tokenization;
+using TorchSharp;
 using static TorchSharp.torch;
 
 namespace LongLora.Loading;
@@ -31,6 +32,9 @@ internal sealed class GgufSource(string path, string? name = null) : ModelSource
 
     private protected override ChatTemplate? ReadTemplate() =>
         _file.ChatTemplate is { } template ? ChatTemplate.Parse(template, path) : null;
+
+    internal override QuantizationKind ChooseQuantization(Device device) =>
+        device.type == DeviceType.CPU ? QuantizationKind.Keep : QuantizationKind.None;
 
     // Opens the file again for each network, which closes it when it is disposed.
     internal override CausalLanguageModel Build(ModelConfig config, Device device, QuantizationKind quantization, ICommunicator? among)

@@ -37,8 +37,11 @@ public sealed record LoadOptions
     /// </summary>
     public string? Template { get; init; }
 
-    /// <summary>Form of the matrices in the decoder blocks. Default none: as they are stored.</summary>
-    public QuantizationKind Quantization { get; init; } = QuantizationKind.None;
+    /// <summary>
+    /// Form of the matrices in the decoder blocks. Null for what suits a model that only computes: on the CPU a GGUF file's blocks stay,
+    /// which take less memory and less time per token; all else is as it is stored. Default none: as they are stored, or expanded.
+    /// </summary>
+    public QuantizationKind? Quantization { get; init; } = QuantizationKind.None;
 
     /// <summary><c>auto</c> (CUDA if available), <c>cpu</c>, <c>cuda</c> or <c>cuda:N</c>. Default <c>auto</c>.</summary>
     public string Device { get; init; } = "auto";

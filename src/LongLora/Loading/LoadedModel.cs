@@ -35,10 +35,11 @@ public sealed class LoadedModel : IDisposable
         if (options.Adapter is { } saved)
             Checksums.Verify(saved);
         var template = options.Template is { } choice ? source.FindTemplate(choice) : null;
+        var device = Devices.Parse(options.Device);
         var network = source.Build(
             DecideConfig(source.Config, options),
-            Devices.Parse(options.Device),
-            options.Quantization,
+            device,
+            options.Quantization ?? source.ChooseQuantization(device),
             options.DividedAmong
         );
         AdapterSet? adapter = null;

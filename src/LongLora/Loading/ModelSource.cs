@@ -117,6 +117,9 @@ public abstract class ModelSource
     /// <summary>Reads the model's own chat template; null if it has none.</summary>
     private protected abstract ChatTemplate? ReadTemplate();
 
+    /// <summary>The form of the matrices that suits a model that only computes.</summary>
+    internal virtual QuantizationKind ChooseQuantization(Device device) => QuantizationKind.None;
+
     /// <summary>Makes a network, which owns the files that it was made from.</summary>
     /// <param name="config"><see cref="Config"/>, or the same with other positions.</param>
     /// <param name="device">Where it lives.</param>

@@ -1,9 +1,12 @@
 using LongLora.Adapters;
 using LongLora.Attention;
 using LongLora.Checkpoints;
+using LongLora.Export;
+using LongLora.Generation;
 using LongLora.Loading;
 using LongLora.Models;
 using LongLora.Positions;
+using LongLora.Quantization;
 using LongLora.Runtime;
 using LongLora.Tests.Models;
 using LongLora.Tokenization;
@@ -42,6 +45,23 @@ public sealed class LoadedModelTests : IDisposable
         using var plain = LoadedModel.Open(s_stories, s_cpu);
         Assert.Null(plain.Template);
         Assert.Same(AnswerEnd.None, plain.EndOfAnswer);
+    }
+
+    [Fact]
+    public void Open_keeps_the_blocks_of_a_gguf_file_where_the_form_is_left_to_it()
+    {
+        using (var whole = LoadedModel.Open(s_stories, s_cpu))
+            GgufExporter.Write(_folder["a.gguf"], whole, GgufFileType.Q8_0);
+        int CountBlocks(string model, QuantizationKind? kind)
+        {
+            using var loaded = LoadedModel.Open(model, s_cpu with { Quantization = kind });
+            return loaded.Network.Linears.Count(l => l.Projection is GgufProjection);
+        }
+        Assert.True(CountBlocks(_folder["a.gguf"], null) > 0);
+        Assert.Equal(CountBlocks(_folder["a.gguf"], QuantizationKind.Keep), CountBlocks(_folder["a.gguf"], null));
+        Assert.Equal(0, CountBlocks(_folder["a.gguf"], s_cpu.Quantization));
+        Assert.Equal(0, CountBlocks(s_stories, null));
+        Assert.Null(new ChatModelOptions { Model = "m" }.Quantization);
     }
 
     [Fact]
