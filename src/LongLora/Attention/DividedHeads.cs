@@ -2,14 +2,15 @@ using static TorchSharp.torch;
 
 namespace LongLora.Attention;
 
-// H query heads, J key-value heads (a divisor of H), L tokens of this rank, l tokens left and r right of the border, K head size
+// H query heads, J key-value heads (a divisor of H), L tokens of this rank, t tokens of a group on one side of the border, K head size
 
 /// <summary>
-/// A divided group with the heads that it belongs to: what either rank selects from its tensors, and how the rank on the right joins the
-/// parts. The parts are laid out token by token, as projections lay out heads.
+/// A divided group with those of its heads that one of the two ranks computes: what either rank selects from its tensors, and how the one
+/// that computes joins the parts. The parts are laid out token by token, as projections lay out heads.
 /// </summary>
 /// <param name="Group">The group.</param>
-/// <param name="Heads">Query heads of its half, among those given.</param>
+/// <param name="IsOnLeft">Whether the rank with the earlier tokens computes them.</param>
+/// <param name="Heads">Query heads, among those given.</param>
 /// <param name="Shared">Key-value heads that they use.</param>
 /// <param name="Padding">
 /// Query heads before and after them that share a key-value head with them, as kernels count; they are not computed.
@@ -17,6 +18,7 @@ namespace LongLora.Attention;
 /// <param name="Slice">The heads with the padding, in the layer.</param>
 internal sealed record DividedHeads(
     DividedGroup Group,
+    bool IsOnLeft,
     (long First, long Count) Heads,
     (long First, long Count) Shared,
     (long Before, long After) Padding,
@@ -24,85 +26,88 @@ internal sealed record DividedHeads(
 )
 {
     /// <summary>Finds the heads of each group, among some heads of a layer. Groups of which none is among them are left out.</summary>
-    internal static List<DividedHeads> Select(IReadOnlyList<DividedGroup> groups, Tensor query, Tensor key, HeadSlice? heads)
+    internal static IEnumerable<DividedHeads> Select(IReadOnlyList<DividedGroup> groups, Tensor query, Tensor key, HeadSlice? heads)
     {
         long count = query.size(1),
             times = count / key.size(1),
-            half = HeadSlice.CountLower(heads, count);
-        var found = new List<DividedHeads>();
+            total = heads?.Total ?? count,
+            given = heads?.First ?? 0;
         foreach (var group in groups)
         {
-            var (from, to) = group.IsUpper ? (half, count) : (0, half);
-            if (from == to)
-                continue;
-            long first = from / times,
-                end = (to + times - 1) / times;
-            found.Add(
-                new(
-                    group,
-                    (from, to - from),
-                    (first, end - first),
-                    (from - first * times, end * times - to),
-                    new((int)((heads?.First ?? 0) + first * times), (int)((end - first) * times), heads?.Total ?? (int)count)
-                )
-            );
+            foreach (var part in group.DivideHeads(total, times))
+            {
+                long first = Math.Max(part.First, given) - given,
+                    end = Math.Min(part.End, given + count) - given,
+                    shared = first / times,
+                    sharedEnd = (end + times - 1) / times;
+                if (first < end)
+                    yield return new(
+                        group,
+                        part.IsOnLeft,
+                        (first, end - first),
+                        (shared, sharedEnd - shared),
+                        (first - shared * times, sharedEnd * times - end),
+                        new((int)(given + shared * times), (int)((sharedEnd - shared) * times), (int)total)
+                    );
+            }
         }
-        return found;
     }
 
-    /// <summary>Of [1, H, L, K], the heads and the last l tokens.</summary>
-    internal Tensor SelectLast(Tensor queries) => SelectLast(queries, Heads);
+    /// <summary>Of [1, H, L, K] on the rank that computes, the heads and its tokens of the group.</summary>
+    internal Tensor SelectOwn(Tensor queries) => Select(queries, Heads, IsOnLeft);
 
-    /// <summary>Of [1, J, L, K], the heads and the last l tokens.</summary>
-    internal Tensor SelectLastShared(Tensor keys) => SelectLast(keys, Shared);
+    /// <summary>Of [1, J, L, K] on the rank that computes, the heads and its tokens of the group.</summary>
+    internal Tensor SelectOwnShared(Tensor keys) => Select(keys, Shared, IsOnLeft);
 
-    /// <summary>Of [1, H, L, K], the heads and the first r tokens.</summary>
-    internal Tensor SelectFirst(Tensor queries) => SelectFirst(queries, Heads);
+    /// <summary>Of [1, H, L, K] on the other rank, the heads and its tokens of the group.</summary>
+    internal Tensor SelectSent(Tensor queries) => Select(queries, Heads, !IsOnLeft);
 
-    /// <summary>Of [1, J, L, K], the heads and the first r tokens.</summary>
-    internal Tensor SelectFirstShared(Tensor keys) => SelectFirst(keys, Shared);
+    /// <summary>Of [1, J, L, K] on the other rank, the heads and its tokens of the group.</summary>
+    internal Tensor SelectSentShared(Tensor keys) => Select(keys, Shared, !IsOnLeft);
 
-    /// <summary>Room for what <see cref="SelectLast(Tensor)"/> gives on the other rank.</summary>
-    internal Tensor MakeRoom(Tensor like) => MakeRoom(like, Heads.Count, Group.Left);
+    /// <summary>Room for what <see cref="SelectSent"/> gives on the other rank.</summary>
+    internal Tensor MakeRoom(Tensor like) => MakeRoom(like, Heads.Count, CountTokens(!IsOnLeft));
 
-    /// <summary>Room for what <see cref="SelectLastShared"/> gives on the other rank.</summary>
-    internal Tensor MakeRoomShared(Tensor like) => MakeRoom(like, Shared.Count, Group.Left);
+    /// <summary>Room for what <see cref="SelectSentShared"/> gives on the other rank.</summary>
+    internal Tensor MakeRoomShared(Tensor like) => MakeRoom(like, Shared.Count, CountTokens(!IsOnLeft));
 
-    /// <summary>The other rank's tokens and the first r of [1, H, L, K], with padding that nobody reads.</summary>
-    internal Tensor Join(Tensor left, Tensor queries)
+    /// <summary>The whole group, of the other rank's tokens and those of [1, H, L, K], with padding that nobody reads.</summary>
+    internal Tensor Join(Tensor sent, Tensor queries)
     {
-        var all = MakeRoom(left, Padding.Before + Heads.Count + Padding.After, Group.Left + Group.Right);
-        Fill(WithoutPadding(all), left, SelectFirst(queries));
+        var all = MakeRoom(sent, Padding.Before + Heads.Count + Padding.After, Group.Left + Group.Right);
+        Fill(WithoutPadding(all), sent, SelectOwn(queries));
         return all;
     }
 
-    /// <summary>The other rank's tokens and the first r of [1, J, L, K].</summary>
-    internal Tensor JoinShared(Tensor left, Tensor keys)
+    /// <summary>The whole group, of the other rank's tokens and those of [1, J, L, K].</summary>
+    internal Tensor JoinShared(Tensor sent, Tensor keys)
     {
-        var all = MakeRoom(left, Shared.Count, Group.Left + Group.Right);
-        Fill(all, left, SelectFirstShared(keys));
+        var all = MakeRoom(sent, Shared.Count, Group.Left + Group.Right);
+        Fill(all, sent, SelectOwnShared(keys));
         return all;
     }
 
     /// <summary>Drops the padding of a result.</summary>
     internal Tensor WithoutPadding(Tensor queries) => queries.narrow(1, Padding.Before, Heads.Count);
 
+    /// <summary>The tokens of the rank that computes, in a result for the whole group.</summary>
+    internal Tensor TakeOwn(Tensor whole) => Take(whole, IsOnLeft);
+
     /// <summary>The other rank's tokens in a result for the whole group.</summary>
-    internal Tensor TakeLeft(Tensor whole) => whole.narrow(2, 0, Group.Left);
+    internal Tensor TakeSent(Tensor whole) => Take(whole, !IsOnLeft);
 
-    /// <summary>This rank's tokens in a result for the whole group.</summary>
-    internal Tensor TakeRight(Tensor whole) => whole.narrow(2, Group.Left, Group.Right);
+    private long CountTokens(bool left) => left ? Group.Left : Group.Right;
 
-    private Tensor SelectLast(Tensor heads, (long First, long Count) range) =>
-        heads.narrow(1, range.First, range.Count).narrow(2, heads.size(2) - Group.Left, Group.Left);
+    private Tensor Take(Tensor whole, bool left) => whole.narrow(2, left ? 0 : Group.Left, CountTokens(left));
 
-    private Tensor SelectFirst(Tensor heads, (long First, long Count) range) =>
-        heads.narrow(1, range.First, range.Count).narrow(2, 0, Group.Right);
+    // The rank on the left has the group's tokens at its end, the other one at its start.
+    private Tensor Select(Tensor heads, (long First, long Count) range, bool left) =>
+        heads.narrow(1, range.First, range.Count).narrow(2, left ? heads.size(2) - Group.Left : 0, CountTokens(left));
 
-    private void Fill(Tensor all, Tensor left, Tensor right)
+    private void Fill(Tensor all, Tensor sent, Tensor own)
     {
-        TakeLeft(all).copy_(left);
-        TakeRight(all).copy_(right);
+        TakeSent(all).copy_(sent);
+        TakeOwn(all).copy_(own);
     }
 
     // [1, h, t, K] with the strides of [1, t, h, K]

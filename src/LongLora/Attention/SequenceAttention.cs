@@ -7,10 +7,10 @@ namespace LongLora.Attention;
 // H query heads, J key-value heads (a divisor of H), L tokens of this rank, K head size
 
 /// <summary>
-/// Attention of one rank's part of a text. Most groups lie on one rank. A group that a border divides is computed by the rank on the right:
-/// the one on the left sends it the queries, keys and values of its tokens and gets back their outputs, and in the backward pass
-/// gradients for gradients. So each group is computed whole, by the kernels and in the order of a single rank, with the same bits; what is
-/// sent depends on the group size alone, not on the length of the text.
+/// Attention of one rank's part of a text. Most groups lie on one rank. A group that a border divides is computed by the two ranks beside
+/// it, each for some of the heads, so that all ranks have as much to do: the other one sends the queries, keys and values of its tokens and
+/// gets back their outputs, and in the backward pass gradients for gradients. So a head's group is computed whole, by the kernels and in
+/// the order of a single rank, with the same bits; what is sent depends on the group size alone, not on the length of the text.
 /// </summary>
 /// <param name="whole">Attention of the whole text.</param>
 /// <param name="part">This rank's part of it.</param>
@@ -58,36 +58,36 @@ internal sealed class SequenceAttention(PatternAttention whole, SequencePart par
         using var noGradient = no_grad();
         CheckPart(query, documentLengths);
         using var scope = NewDisposeScope();
-        var (last, first) = (DividedHeads.Select(part.Last, query, key, heads), DividedHeads.Select(part.First, query, key, heads));
+        var (own, others) = Divide(query, key, heads);
 
-        // On its way while this rank computes its own groups.
-        var arriving = first.ConvertAll(g => new[] { g.MakeRoom(query), g.MakeRoomShared(key), g.MakeRoomShared(value) });
-        var request = neighbors.PassRight(
-            last.SelectMany(g => new[] { g.SelectLast(query), g.SelectLastShared(key), g.SelectLastShared(value) }),
-            arriving.SelectMany(t => t)
+        // On its way while this rank computes the groups that lie on it.
+        var arriving = own.ConvertAll(g => new[] { g.MakeRoom(query), g.MakeRoomShared(key), g.MakeRoomShared(value) });
+        var request = neighbors.Exchange(
+            others.SelectMany(g => ToComputing(g, g.SelectSent(query), g.SelectSentShared(key), g.SelectSentShared(value))),
+            own.Zip(arriving).SelectMany(pair => ToOther(pair.First, pair.Second))
         );
         var result = _local.Forward(query, key, value, null, heads, into);
         request.Wait();
 
-        var answers = new List<Tensor>();
-        foreach (var (group, left) in first.Zip(arriving))
+        var answers = new List<(bool, Tensor)>();
+        foreach (var (group, sent) in own.Zip(arriving))
         {
             var made = whole
                 .WithGroups([group.Group.Pattern])
-                .Forward(group.Join(left[0], query), group.JoinShared(left[1], key), group.JoinShared(left[2], value), null, group.Slice);
-            foreach (var (all, own) in Pair(made, result))
+                .Forward(group.Join(sent[0], query), group.JoinShared(sent[1], key), group.JoinShared(sent[2], value), null, group.Slice);
+            foreach (var (all, target) in Pair(made, result))
             {
                 var computed = group.WithoutPadding(all);
-                group.SelectFirst(own).copy_(group.TakeRight(computed));
-                answers.Add(group.TakeLeft(computed));
+                group.SelectOwn(target).copy_(group.TakeOwn(computed));
+                answers.AddRange(ToOther(group, group.TakeSent(computed)));
             }
         }
-        var returning = last.ConvertAll(g => Pair(result, result).Select(pair => g.MakeRoom(pair.First)).ToArray());
-        neighbors.PassLeft(answers, returning.SelectMany(t => t)).Wait();
-        foreach (var (group, answer) in last.Zip(returning))
+        var returning = others.ConvertAll(g => Widen(result).Select(g.MakeRoom).ToArray());
+        neighbors.Exchange(answers, others.Zip(returning).SelectMany(pair => ToComputing(pair.First, pair.Second))).Wait();
+        foreach (var (group, answer) in others.Zip(returning))
         {
-            foreach (var ((own, _), computed) in Pair(result, result).Zip(answer))
-                group.SelectLast(own).copy_(computed);
+            foreach (var (target, computed) in Widen(result).Zip(answer))
+                group.SelectSent(target).copy_(computed);
         }
         return into ?? new AttentionResult(result.Output.MoveToOuterDisposeScope(), result.LogSumExp?.MoveToOuterDisposeScope());
     }
@@ -107,38 +107,38 @@ internal sealed class SequenceAttention(PatternAttention whole, SequencePart par
         using var noGradient = no_grad();
         CheckPart(query, documentLengths);
         using var scope = NewDisposeScope();
-        var (last, first) = (DividedHeads.Select(part.Last, query, key, heads), DividedHeads.Select(part.First, query, key, heads));
+        var (own, others) = Divide(query, key, heads);
         Tensor[] ofQueries = [query, gradient, .. Widen(result)],
             ofKeys = [key, value];
-        var arriving = first.ConvertAll(g =>
+        var arriving = own.ConvertAll(g =>
             (Queries: ofQueries.Select(g.MakeRoom).ToArray(), Keys: ofKeys.Select(g.MakeRoomShared).ToArray())
         );
-        var request = neighbors.PassRight(
-            last.SelectMany(g => ofQueries.Select(g.SelectLast).Concat(ofKeys.Select(g.SelectLastShared))),
-            arriving.SelectMany(t => t.Queries.Concat(t.Keys))
+        var request = neighbors.Exchange(
+            others.SelectMany(g => ToComputing(g, [.. ofQueries.Select(g.SelectSent), .. ofKeys.Select(g.SelectSentShared)])),
+            own.Zip(arriving).SelectMany(pair => ToOther(pair.First, [.. pair.Second.Queries, .. pair.Second.Keys]))
         );
         var gradients = _local.Backward(gradient, query, key, value, result, null, heads, into);
         request.Wait();
 
-        var answers = new List<Tensor>();
-        foreach (var (group, left) in first.Zip(arriving))
+        var answers = new List<(bool, Tensor)>();
+        foreach (var (group, sent) in own.Zip(arriving))
         {
-            var q = left.Queries.Zip(ofQueries, group.Join).ToArray();
-            var k = left.Keys.Zip(ofKeys, group.JoinShared).ToArray();
+            var q = sent.Queries.Zip(ofQueries, group.Join).ToArray();
+            var k = sent.Keys.Zip(ofKeys, group.JoinShared).ToArray();
             var made = whole
                 .WithGroups([group.Group.Pattern])
                 .Backward(q[1], q[0], k[0], k[1], new(q[2], q.Length > 3 ? q[3].squeeze(3) : null), null, group.Slice);
             var ofGroup = (Query: group.WithoutPadding(made.Query), made.Key, made.Value);
-            group.SelectFirst(gradients.Query).copy_(group.TakeRight(ofGroup.Query));
-            AddGradients(group.SelectFirstShared, gradients, (group.TakeRight(ofGroup.Key), group.TakeRight(ofGroup.Value)));
-            answers.AddRange([group.TakeLeft(ofGroup.Query), group.TakeLeft(ofGroup.Key), group.TakeLeft(ofGroup.Value)]);
+            group.SelectOwn(gradients.Query).copy_(group.TakeOwn(ofGroup.Query));
+            AddGradients(group.SelectOwnShared, gradients, (group.TakeOwn(ofGroup.Key), group.TakeOwn(ofGroup.Value)));
+            answers.AddRange(ToOther(group, group.TakeSent(ofGroup.Query), group.TakeSent(ofGroup.Key), group.TakeSent(ofGroup.Value)));
         }
-        var returning = last.ConvertAll(g => new[] { g.MakeRoom(query), g.MakeRoomShared(key), g.MakeRoomShared(value) });
-        neighbors.PassLeft(answers, returning.SelectMany(t => t)).Wait();
-        foreach (var (group, answer) in last.Zip(returning))
+        var returning = others.ConvertAll(g => new[] { g.MakeRoom(query), g.MakeRoomShared(key), g.MakeRoomShared(value) });
+        neighbors.Exchange(answers, others.Zip(returning).SelectMany(pair => ToComputing(pair.First, pair.Second))).Wait();
+        foreach (var (group, answer) in others.Zip(returning))
         {
-            group.SelectLast(gradients.Query).copy_(answer[0]);
-            AddGradients(group.SelectLastShared, gradients, (answer[1], answer[2]));
+            group.SelectSent(gradients.Query).copy_(answer[0]);
+            AddGradients(group.SelectSentShared, gradients, (answer[1], answer[2]));
         }
         return into
             ?? (
@@ -147,6 +147,23 @@ internal sealed class SequenceAttention(PatternAttention whole, SequencePart par
                 gradients.Value.MoveToOuterDisposeScope()
             );
     }
+
+    // What this rank computes of the divided groups, and what its neighbors do.
+    private (List<DividedHeads> Own, List<DividedHeads> Others) Divide(Tensor query, Tensor key, HeadSlice? heads)
+    {
+        ILookup<bool, DividedHeads> Select(IReadOnlyList<DividedGroup> groups) =>
+            DividedHeads.Select(groups, query, key, heads).ToLookup(g => g.IsOnLeft);
+        var (first, last) = (Select(part.First), Select(part.Last));
+        return ([.. first[false], .. last[true]], [.. last[false], .. first[true]]);
+    }
+
+    // Between the rank that has not computed a group and the one that has: the next one, if that is on the right.
+    private static IEnumerable<(bool IsNext, Tensor Tensor)> ToComputing(DividedHeads group, params Tensor[] tensors) =>
+        tensors.Select(t => (!group.IsOnLeft, t));
+
+    // The other way.
+    private static IEnumerable<(bool IsNext, Tensor Tensor)> ToOther(DividedHeads group, params Tensor[] tensors) =>
+        tensors.Select(t => (group.IsOnLeft, t));
 
     // The halves share a key-value head if the cut at H/2 falls between its query heads; each token has one group in either half.
     private static void AddGradients(

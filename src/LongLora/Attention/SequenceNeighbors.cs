@@ -10,17 +10,15 @@ internal sealed class SequenceNeighbors(ICommunicator ranks)
     /// <summary>Bytes that this rank has sent.</summary>
     internal long SentBytes { get; private set; }
 
-    /// <summary>Sends to the next rank, and receives from the one before.</summary>
-    internal Pending PassRight(IEnumerable<Tensor> sent, IEnumerable<Tensor> into) => Pass(ranks.Rank + 1, sent, ranks.Rank - 1, into);
-
-    /// <summary>Sends to the rank before, and receives from the next one.</summary>
-    internal Pending PassLeft(IEnumerable<Tensor> sent, IEnumerable<Tensor> into) => Pass(ranks.Rank - 1, sent, ranks.Rank + 1, into);
-
-    // Heads are sent token by token, [1, t, h, K], as they lie in memory.
-    private Pending Pass(int to, IEnumerable<Tensor> sent, int from, IEnumerable<Tensor> into)
+    /// <summary>Sends to both neighbors and receives from both.</summary>
+    /// <param name="sent">What is sent, and whether to the next rank; otherwise it goes to the one before.</param>
+    /// <param name="into">What is received, and whether from the next rank.</param>
+    internal Pending Exchange(IEnumerable<(bool IsNext, Tensor Tensor)> sent, IEnumerable<(bool IsNext, Tensor Tensor)> into)
     {
-        List<(int, Tensor)> sends = [.. sent.Select(t => (to, t.transpose(1, 2).contiguous()))],
-            receives = [.. into.Select(t => (from, t.transpose(1, 2)))];
+        int Find(bool isNext) => ranks.Rank + (isNext ? 1 : -1);
+        // Heads are sent token by token, [1, t, h, K], as they lie in memory.
+        List<(int, Tensor)> sends = [.. sent.Select(s => (Find(s.IsNext), s.Tensor.transpose(1, 2).contiguous()))],
+            receives = [.. into.Select(r => (Find(r.IsNext), r.Tensor.transpose(1, 2)))];
         SentBytes += sends.Sum(s => s.Item2.numel() * s.Item2.element_size());
         return sends.Count + receives.Count == 0 ? Pending.Done : ranks.Exchange(sends, receives);
     }

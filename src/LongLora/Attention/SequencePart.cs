@@ -4,8 +4,8 @@ namespace LongLora.Attention;
 /// <param name="Start">Its first token in the text.</param>
 /// <param name="Length">Number of tokens.</param>
 /// <param name="Groups">The groups that lie in it as a whole, one pattern for each row of the batch, counted from its first token.</param>
-/// <param name="First">Groups that begin on the rank before it and end here; computed here.</param>
-/// <param name="Last">Groups that begin here and end on the next rank; computed there.</param>
+/// <param name="First">Groups that begin on the rank before it and end here.</param>
+/// <param name="Last">Groups that begin here and end on the next rank.</param>
 internal sealed record SequencePart(
     int Start,
     int Length,

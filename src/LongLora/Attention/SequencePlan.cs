@@ -55,7 +55,10 @@ internal sealed record SequencePlan(IReadOnlyList<int> Borders, IReadOnlyList<At
         );
     }
 
-    /// <summary>The groups that the border before a rank divides.</summary>
+    /// <summary>
+    /// The groups that the border before a rank divides. There is one border less than ranks, so each rank computes (P - 1) / P of one
+    /// border's groups: rank 0 that much of those at its end, the next one the rest and some of the next, and so on.
+    /// </summary>
     internal IReadOnlyList<DividedGroup> FindDivided(int rank)
     {
         var border = Borders[rank];
@@ -68,7 +71,18 @@ internal sealed record SequencePlan(IReadOnlyList<int> Borders, IReadOnlyList<At
                 {
                     if (!row.IsSplit || divided.Start < Borders[rank - 1] || divided.End > Borders[rank + 1])
                         throw new InvalidOperationException($"The group {divided} lies on more than the two ranks beside token {border}.");
-                    found.Add(new(isUpper, border - divided.Start, divided.End - border, divided with { Start = 0 }));
+                    found.Add(
+                        new(
+                            isUpper,
+                            border - divided.Start,
+                            divided.End - border,
+                            divided with
+                            {
+                                Start = 0,
+                            },
+                            (double)(Ranks - rank) / Ranks
+                        )
+                    );
                 }
             }
         }

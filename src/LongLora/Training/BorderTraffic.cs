@@ -7,8 +7,8 @@ namespace LongLora.Training;
 
 /// <summary>
 /// Bytes that two ranks with neighboring parts of a text send each other in one forward and backward pass (S² sequence parallelism). They
-/// depend on the attention group, not on the length of the text. With G/2 tokens left of the border, a layer sends (G/2) K (2 H + 2 J)
-/// elements to the right and half of them to the left.
+/// depend on the attention group, not on the length of the text. With G/2 tokens on either side of the border, a layer sends
+/// (G/2) K (2 H + 2 J) elements to the rank that computes, and half of them come back; either rank computes some of the heads.
 /// </summary>
 /// <param name="Right">From the rank with the earlier tokens to the other.</param>
 /// <param name="Left">The way back.</param>
@@ -39,17 +39,19 @@ internal sealed record BorderTraffic(long Right, long Left)
             var layer = config.GetLayer(index);
             foreach (var group in groups)
             {
-                long lower = config.HeadCount / 2,
-                    heads = group.IsUpper ? config.HeadCount - lower : lower,
-                    times = config.HeadCount / layer.KeyValueHeadCount,
-                    first = group.IsUpper ? lower / times : 0,
-                    end = group.IsUpper ? layer.KeyValueHeadCount : (lower + times - 1) / times,
-                    queries = group.Left * heads * layer.HeadSize * size,
-                    keys = group.Left * (end - first) * layer.HeadSize * size,
-                    logSumExps = withLogSumExps ? group.Left * heads * sizeof(float) : 0;
-                // q, k, v for o; q, k, v, o and its gradient for the gradients of q, k and v.
-                right += forwards * (queries + 2 * keys) + 3 * queries + 2 * keys + logSumExps;
-                left += forwards * (queries + logSumExps) + queries + 2 * keys;
+                long times = config.HeadCount / layer.KeyValueHeadCount;
+                foreach (var (first, end, isOnLeft) in group.DivideHeads(config.HeadCount, times))
+                {
+                    long tokens = isOnLeft ? group.Right : group.Left,
+                        queries = tokens * (end - first) * layer.HeadSize * size,
+                        keys = tokens * ((end + times - 1) / times - first / times) * layer.HeadSize * size,
+                        logSumExps = withLogSumExps ? tokens * (end - first) * sizeof(float) : 0;
+                    // q, k, v for o; q, k, v, o and its gradient for the gradients of q, k and v.
+                    var there = forwards * (queries + 2 * keys) + 3 * queries + 2 * keys + logSumExps;
+                    var back = forwards * (queries + logSumExps) + queries + 2 * keys;
+                    right += isOnLeft ? back : there;
+                    left += isOnLeft ? there : back;
+                }
             }
         }
         return new(right, left);

@@ -19,7 +19,7 @@ public class SequencePlanTests
         Assert.Equal([0, 256, 512, 768, 1024], plan.Borders);
         // Each border is the start of a lower group and divides an upper one in the middle.
         foreach (var rank in new[] { 1, 2, 3 })
-            Assert.Equal([new DividedGroup(true, 128, 128, new(0, 256, 1))], plan.FindDivided(rank));
+            Assert.Equal([new DividedGroup(true, 128, 128, new(0, 256, 1), (4 - rank) / 4.0)], plan.FindDivided(rank));
     }
 
     [Fact]
