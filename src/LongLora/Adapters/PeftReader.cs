@@ -189,7 +189,7 @@ internal sealed class PeftReader(PeftConfig config, AdapterFiles files, CausalLa
             throw config.Refuse(
                 "init_lora_weights",
                 "this start changes the base's full-precision weights, but the base is quantized. Merge the adapter into the "
-                    + "full-precision base, or save it from PEFT as plain LoRA"
+                    + "full-precision base, save it from PEFT as plain LoRA, or, on a GGUF file, set quantization to none"
             );
         if (config.HasLoraBias && layers.Exists(l => l.Share < 1))
             throw config.Refuse("lora_bias", "it is not supported on experts");

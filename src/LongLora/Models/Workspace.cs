@@ -47,8 +47,11 @@ internal sealed class Workspace : IDisposable
         return buffer.narrow(0, 0, count);
     }
 
-    /// <inheritdoc/>
-    public void Dispose()
+    /// <summary>Bytes of all buffers.</summary>
+    internal long ByteCount => _buffers.Values.Sum(b => b.numel() * b.element_size()) + _sections.Values.Sum(s => s.ByteCount);
+
+    /// <summary>Frees all buffers; others are made when they are asked for.</summary>
+    internal void Clear()
     {
         foreach (var buffer in _buffers.Values)
             buffer.Dispose();
@@ -57,4 +60,7 @@ internal sealed class Workspace : IDisposable
             section.Dispose();
         _sections.Clear();
     }
+
+    /// <inheritdoc/>
+    public void Dispose() => Clear();
 }

@@ -33,6 +33,7 @@ public sealed class CheckpointedPass(
 {
     private readonly Workspace _workspace = new(),
         _kept = new();
+    private (ActivationOffload Place, IReadOnlyList<ActivationKinds> Kinds)? _keptAs;
     private (long Tokens, ActivationPlan Plan)? _plan;
     private long? _free;
 
@@ -55,15 +56,7 @@ public sealed class CheckpointedPass(
         using var prepared = ProductWeights.PrepareTrained(model);
         // Asked only once, because libtorch keeps a GPU's memory after a step, so less would seem free.
         _free ??= MemoryMeter.GetAvailableBytes(model.Device.type, model.Device.index) - MemoryMeter.GetCurrentBytes(model.Device);
-        using var kept = new KeptBlocks(
-            ActivationStore.Create(
-                ActivationStore.Resolve(offload, CountKeptBytes(ids.numel()), _free, model.Device.type == DeviceType.CUDA),
-                model.Device,
-                _kept
-            ),
-            ChoosePlan(ids.numel()),
-            _kept
-        );
+        using var kept = OpenKept(ids.numel());
         var hidden = HostMemory.AllocateApart(() => model.Embedding.Forward(ids, model.ComputeType));
         using var side = model.OpenSide(ids, hidden);
         context = context with { Side = side };
@@ -158,6 +151,20 @@ public sealed class CheckpointedPass(
         var input = kept.Store.Pop();
         BlockPass.Backward(model.Blocks[block], input, new AttentionResult(output, logSumExp), gradient, context, _workspace, own);
         Liveness.Tick();
+    }
+
+    /// <summary>Memory in which activations are kept; after a step it waits for the next one.</summary>
+    internal long HeldBytes => _kept.ByteCount;
+
+    private KeptBlocks OpenKept(long tokens)
+    {
+        var place = ActivationStore.Resolve(offload, CountKeptBytes(tokens), _free, model.Device.type == DeviceType.CUDA);
+        var plan = ChoosePlan(tokens);
+        // A shorter text may keep more kinds. The memory of two plans together could be more than either may take.
+        if (_keptAs is not { } last || last.Place != place || !last.Kinds.SequenceEqual(plan.Blocks))
+            _kept.Clear();
+        _keptAs = (place, plan.Blocks);
+        return new(ActivationStore.Create(place, model.Device, _kept), plan, _kept);
     }
 
     private ActivationPlan ChoosePlan(long tokens)

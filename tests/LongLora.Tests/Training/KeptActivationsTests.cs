@@ -158,13 +158,22 @@ public sealed class KeptActivationsTests : IDisposable
         using var model = ModelLoader.Load(folder.Config, folder);
         using var set = Attach(model, new() { Rank = 2, TargetModules = [AdapterOptions.AllLayers] });
         using var parameters = new ParameterBuffer(set.Weights);
-        using var pass = new CheckpointedPass(model, blocks, ActivationOffload.None, long.MaxValue);
-        foreach (var (rows, length) in new[] { (1, 44), (2, 20), (1, 44), (3, 44), (1, 7), (2, 44) })
+        // All is kept of every text, or all of a short one and less of a long one.
+        foreach (var budget in new[] { long.MaxValue, PlanBytes(model, 44, long.MaxValue, blocks) * 2 / 3 })
         {
-            var step = new Case(model, parameters, Ids(model, rows, length), new FullAttention());
-            var (alone, after) = (step.Run(long.MaxValue, blocks), step.Run(pass));
-            Assert.Equal(alone.Loss, after.Loss);
-            Assert.True(alone.Gradients.AsSpan().SequenceEqual(after.Gradients), $"{rows} rows of {length} tokens");
+            using var pass = new CheckpointedPass(model, blocks, ActivationOffload.None, budget);
+            var most = 0L;
+            foreach (var (rows, length) in new[] { (1, 44), (2, 20), (1, 44), (3, 44), (1, 7), (1, 20), (2, 44) })
+            {
+                var step = new Case(model, parameters, Ids(model, rows, length), new FullAttention());
+                using var fresh = new CheckpointedPass(model, blocks, ActivationOffload.None, budget);
+                var (alone, after) = (step.Run(fresh), step.Run(pass));
+                Assert.Equal(alone.Loss, after.Loss);
+                Assert.True(alone.Gradients.AsSpan().SequenceEqual(after.Gradients), $"{rows} rows of {length} tokens");
+                // No more memory than the step of all that takes most.
+                most = Math.Max(most, fresh.HeldBytes);
+                Assert.InRange(pass.HeldBytes, fresh.HeldBytes, most);
+            }
         }
     }
 
