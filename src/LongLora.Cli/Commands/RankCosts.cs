@@ -110,9 +110,9 @@ internal sealed class RankCosts
                     + $"{part.IdleShare * 100:N0} % of the time is idle."
             );
             context.Output.WriteLine(
-                $"Over a border go {FormatBytes(part.Border.Right)} to the right and {FormatBytes(part.Border.Left)} to the left in a "
-                    + $"forward and backward pass, whatever the length of the text{AtLink(BorderSeconds)}. DeepSpeed-Ulysses would send "
-                    + $"{FormatBytes(part.UlyssesBytes)} from each rank{AtLink(GetSeconds(part.UlyssesBytes))}"
+                $"Over the busiest border go {FormatBytes(part.Border.Right)} to the right and {FormatBytes(part.Border.Left)} to the left "
+                    + $"in a forward and backward pass, whatever the length of the text{AtLink(BorderSeconds)}. DeepSpeed-Ulysses would "
+                    + $"send {FormatBytes(part.UlyssesBytes)} from each rank{AtLink(GetSeconds(part.UlyssesBytes))}"
                     + (part.Ranks > part.UlyssesLimit ? $", if it could use more ranks than {part.UlyssesLimit} key-value heads" : "")
                     + $"; ring attention {FormatBytes(part.RingBytes)}{AtLink(GetSeconds(part.RingBytes))}."
             );

@@ -43,13 +43,13 @@ internal sealed class LinearLayer(string name, long inputSize, long outputSize, 
             throw new ShapeException($"{Name} needs rows of {InputSize} numbers, but the input is [{string.Join(", ", shape)}].");
         if (outputs is { Start: 0, Count: var count } && count == OutputSize)
             outputs = null;
-        if (SmallWork.Fits(input) && input.numel() == InputSize && ForwardRow(input, shape, outputs) is { } small)
-            return small;
+        long[] resultShape = [.. shape[..^1], outputs?.Count ?? OutputSize];
+        if (SmallWork.Fits(input) && ForwardRow(input, new RowOutputs(this, outputs, resultShape)) is [var row])
+            return row;
         using var scope = NewDisposeScope();
         var rows = shape.Length == 2 ? input : input.reshape(-1, InputSize);
         var output = Update is null ? Projection.Forward(rows, outputs) : Update.Forward(Projection, rows, outputs);
-        shape[^1] = outputs?.Count ?? OutputSize;
-        return (shape.Length == 2 ? output : output.view(shape)).MoveToOuterDisposeScope();
+        return (shape.Length == 2 ? output : output.view(resultShape)).MoveToOuterDisposeScope();
     }
 
     /// <summary>Writes the output for rows [N, I] into a tensor [N, O], with the same bits; outside autograd.</summary>
@@ -61,38 +61,33 @@ internal sealed class LinearLayer(string name, long inputSize, long outputSize, 
         result.copy_(Forward(rows));
     }
 
-    private Tensor? ForwardRow(Tensor input, long[] shape, FeatureSlice? outputs)
-    {
-        var output = empty([.. shape.AsSpan(0, shape.Length - 1), outputs?.Count ?? OutputSize], ScalarType.Float32);
-        if (TryForwardRow(input, new RowOutputs(this, outputs, output)))
-            return output;
-        output.Dispose();
-        return null;
-    }
-
     /// <summary>
-    /// The outputs of several layers for one row, written into given tensors, with no other tensors between them and all at once; false if
-    /// there are more rows or an update, or if a matrix cannot be read so.
+    /// The outputs of several layers for one row, all at once and with no other tensors between them; null if there are more rows or an
+    /// update, or if a matrix cannot be read so.
     /// </summary>
     /// <param name="input">One that <see cref="SmallWork"/> takes.</param>
     /// <param name="parts">Layers of this input.</param>
-    internal static unsafe bool TryForwardRow(Tensor input, params RowOutputs[] parts)
+    /// <returns>Contiguous, fp32, on the CPU; in the order of the parts.</returns>
+    internal static unsafe Tensor[]? ForwardRow(Tensor input, params RowOutputs[] parts)
     {
         var size = input.numel();
-        var products = new (long Outputs, RowProduct.OutputWriter Write, nint Result)[parts.Length];
+        var writers = new RowProduct.OutputWriter[parts.Length];
         for (var i = 0; i < parts.Length; i++)
         {
-            var (layer, outputs, result) = parts[i];
+            var (layer, outputs, _) = parts[i];
             if (layer.Update is not null || layer.InputSize != size || layer.Projection.FindRowWriter(outputs) is not { } write)
-                return false;
-            if (layer.Projection.Bias is { } bias)
-                write = RowProduct.AddBias(write, outputs.Of(bias.Value, 0));
-            products[i] = (result.numel(), write, NativeTensor.GetAddress(result));
+                return null;
+            writers[i] = layer.Projection.Bias is { } bias ? RowProduct.AddBias(write, outputs.Of(bias.Value, 0)) : write;
         }
-        RowProduct.Run((float*)NativeTensor.GetAddress(input), size, products);
+        var results = Array.ConvertAll(parts, part => empty(part.Shape, ScalarType.Float32));
+        RowProduct.Run(
+            (float*)NativeTensor.GetAddress(input),
+            size,
+            [.. results.Zip(writers, (result, write) => (result.numel(), write, NativeTensor.GetAddress(result)))]
+        );
         GC.KeepAlive(input);
-        GC.KeepAlive(parts);
-        return true;
+        GC.KeepAlive(results);
+        return results;
     }
 
     /// <summary>Whether <see cref="AccumulateGradients"/> has anything to do.</summary>

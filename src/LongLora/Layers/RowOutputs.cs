@@ -1,9 +1,7 @@
-using static TorchSharp.torch;
-
 namespace LongLora.Layers;
 
-/// <summary>Outputs of a layer for one row, and where they go.</summary>
+/// <summary>Outputs of a layer for one row, as one of several products.</summary>
 /// <param name="Layer">The layer.</param>
 /// <param name="Outputs">Which outputs to compute; null for all.</param>
-/// <param name="Result">Contiguous, fp32, on the CPU, with as many numbers as outputs.</param>
-internal readonly record struct RowOutputs(LinearLayer Layer, FeatureSlice? Outputs, Tensor Result);
+/// <param name="Shape">The shape of the result, of as many numbers as outputs.</param>
+internal readonly record struct RowOutputs(LinearLayer Layer, FeatureSlice? Outputs, params long[] Shape);

@@ -64,13 +64,11 @@ internal sealed record HeadProjection(
         var rows = Array.ConvertAll(parts, part => new RowOutputs(
             part.Projection.Layer,
             part.Projection.Outputs(part.Heads.First, part.Heads.Count),
-            empty([1, part.Heads.Count, 1, part.Projection.HeadSize], ScalarType.Float32)
+            [1, part.Heads.Count, 1, part.Projection.HeadSize]
         ));
-        if (LinearLayer.TryForwardRow(input, rows))
-            return [.. parts.Zip(rows, (part, row) => part.Projection.FinishToken(row.Result, part.Positions))];
-        foreach (var row in rows)
-            row.Result.Dispose();
-        return null;
+        return LinearLayer.ForwardRow(input, rows) is { } made
+            ? [.. parts.Zip(made, (part, heads) => part.Projection.FinishToken(heads, part.Positions))]
+            : null;
     }
 
     private bool TakesToken => Parts == 1 && (Norm is null || NormPlace == HeadNormPlace.EachHead);

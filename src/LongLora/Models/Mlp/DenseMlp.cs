@@ -95,15 +95,7 @@ internal abstract class DenseMlp : FeedForward
         if (Inputs.Count == 1 || !SmallWork.Fits(input))
             return null;
         var shape = input.shape[..^1];
-        RowOutputs[] rows =
-        [
-            .. Inputs.Select(layer => new RowOutputs(layer, null, empty([.. shape, layer.OutputSize], ScalarType.Float32))),
-        ];
-        if (LinearLayer.TryForwardRow(input, rows))
-            return Array.ConvertAll(rows, row => row.Result);
-        foreach (var row in rows)
-            row.Result.Dispose();
-        return null;
+        return LinearLayer.ForwardRow(input, [.. Inputs.Select(layer => new RowOutputs(layer, null, [.. shape, layer.OutputSize]))]);
     }
 
     // The gradient of the rows [N, D] from that of the activation [N, F]. It also adds the gradients of the layers' weights.
