@@ -19,6 +19,12 @@ public class LauncherTests
         Assert.Equal((5, 8), (slurm.Rank, slurm.Size));
         Assert.Contains("libmpi.so.40", slurm.Libraries);
         Assert.Contains("libmpich.so.12", slurm.Libraries);
+        var pmi2 = Launcher.Find(
+            Environment(("PMI_SIZE", "8"), ("PMI_RANK", "5"), ("PMI_JOBID", "4.0"), ("SLURM_NTASKS", "16"), ("SLURM_STEP_NUM_TASKS", "8"))
+        )!;
+        Assert.Equal(("srun", 5, 8), (pmi2.Name, pmi2.Rank, pmi2.Size));
+        Assert.Equal(["libmpich.so.12", "libmpi.so.12", "libmpi.so.40"], pmi2.Libraries);
+        Assert.Equal("MPICH's mpirun", mpich.Name);
     }
 
     [Fact]

@@ -25,7 +25,12 @@ internal sealed record Launcher(string Name, int Rank, int Size, IReadOnlyList<s
         if (Number(environment, "OMPI_COMM_WORLD_SIZE") is { } ompi)
             return new("Open MPI's mpirun", rank ?? 0, ompi, [OpenMpi]);
         if (Number(environment, "PMI_SIZE") is { } pmi)
-            return new("MPICH's mpirun", rank ?? 0, pmi, [Mpich, MpichAbi]);
+        {
+            // Slurm's PMI2 names its job; an Open MPI that was built with it understands it too.
+            return environment("PMI_JOBID") is { Length: > 0 } && FindTasks(environment) is not null
+                ? new("srun", rank ?? 0, pmi, [Mpich, MpichAbi, OpenMpi])
+                : new("MPICH's mpirun", rank ?? 0, pmi, [Mpich, MpichAbi]);
+        }
         if (Number(environment, "PMIX_RANK") is not null && FindTasks(environment) is { } tasks)
             return new("srun", rank ?? 0, tasks, [OpenMpi, Mpich, MpichAbi]);
         return null;
