@@ -32,7 +32,15 @@ public static class CliApplication
         }
         if (!job.Speaks)
             (output, error, details) = (TextWriter.Null, TextWriter.Null, TextWriter.Null);
-        var context = new CliContext(input, output, error, interruption, job);
+        var code = Run(args, new CliContext(input, output, error, interruption, job), output, error, details);
+        if (code != 0)
+            job.LetRankZeroSpeak();
+        return code;
+    }
+
+    private static int Run(string[] args, CliContext context, TextWriter output, TextWriter error, TextWriter details)
+    {
+        var (interruption, job) = (context.Interruption, context.Job);
         using var receiving = Notices.Receive(error.WriteLine);
         using var stopping = interruption.Token.Register(() => context.SayStopping());
 

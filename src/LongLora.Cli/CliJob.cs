@@ -8,9 +8,12 @@ namespace LongLora.Cli;
 /// <param name="error">Standard error of this process.</param>
 internal sealed class CliJob(Launcher? launcher, TextWriter error)
 {
-    private static readonly TimeSpan s_longestReading = TimeSpan.FromMinutes(5);
+    private static readonly TimeSpan s_longestReading = TimeSpan.FromMinutes(5),
+        s_longestStart = TimeSpan.FromSeconds(5);
 
     private const int DefaultTimeout = 8;
+
+    private bool _hasJoined;
 
     /// <summary>Whether this process belongs to a job. What is wrong with its environment is said later.</summary>
     internal static bool IsInJob
@@ -52,6 +55,16 @@ internal sealed class CliJob(Launcher? launcher, TextWriter error)
             );
     }
 
+    /// <summary>
+    /// Called at the end of a process that fails before the ranks have met, where all fail alike and only rank 0 says why. A launcher ends the
+    /// others as soon as one has ended (Open MPI 5 within milliseconds), so that rank 0 might be ended before it has spoken.
+    /// </summary>
+    internal void LetRankZeroSpeak()
+    {
+        if (HasOthers && !Speaks && !_hasJoined)
+            Thread.Sleep(s_longestStart);
+    }
+
     /// <summary>Runs a command as one of the ranks. What goes wrong on any of them is printed once and ends all.</summary>
     /// <param name="read">Reads the options.</param>
     /// <param name="patience">Seconds without progress before a rank is taken for hung; null for the default.</param>
@@ -70,6 +83,7 @@ internal sealed class CliJob(Launcher? launcher, TextWriter error)
         LibTorch.EnsureLoaded();
         // Not disposed if something fails: that would wait for ranks that never come.
         var ranks = Job.Open(launcher!, TimeSpan.FromSeconds(DefaultTimeout), Tell);
+        _hasJoined = true;
         try
         {
             TOptions options;

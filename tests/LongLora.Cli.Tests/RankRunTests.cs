@@ -256,6 +256,16 @@ public class RankRunTests : CliRun
         Assert.False(Directory.Exists(At("run")));
     }
 
+    [Fact]
+    public void Run_what_all_ranks_refuse_is_left_to_rank_0_to_say()
+    {
+        // Open MPI 5 ends all as soon as one has ended. Rank 1 is silent and must not be the first.
+        var started = Stopwatch.StartNew();
+        var (code, error) = StartAlone(["merge", "--model", "m"], ("OMPI_COMM_WORLD_SIZE", "2"), ("OMPI_COMM_WORLD_RANK", "1"));
+        Assert.Equal((ExitCode.Usage, ""), (code, error));
+        Assert.InRange(started.Elapsed.TotalSeconds, 5, double.MaxValue);
+    }
+
     private static (int Code, string Error) StartAlone(string[] arguments, params (string Name, string Value)[] variables)
     {
         var start = new ProcessStartInfo(Program[0], [Program[1], .. arguments])
