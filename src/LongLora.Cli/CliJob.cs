@@ -56,8 +56,8 @@ internal sealed class CliJob(Launcher? launcher, TextWriter error)
     }
 
     /// <summary>
-    /// Called at the end of a process that fails before the ranks have met, where all fail alike and only rank 0 says why. A launcher ends the
-    /// others as soon as one has ended (Open MPI 5 within milliseconds), so that rank 0 might be ended before it has spoken.
+    /// Called at the end of a process that fails before the ranks have met, where all fail alike and only rank 0 says why. A launcher ends
+    /// the others as soon as one has ended (Open MPI 5 within milliseconds), and so might end rank 0 before it has spoken.
     /// </summary>
     internal void LetRankZeroSpeak()
     {

@@ -13,9 +13,13 @@ namespace LongLora.Distributed;
 internal sealed unsafe class MpiThread : IDisposable
 {
     private const int Funneled = 1,
-        SpinsBeforeSleep = 500;
+        SpinsBeforeNap = 500;
 
     private static readonly TimeSpan s_longestStart = TimeSpan.FromMinutes(2);
+
+    // MPI moves a piece of a large message at each test (a few fragments of shared memory, or what a socket takes), and does not say
+    // that it has. Naps of a millisecond limited it to some 40 MB/s. No nap would take the processor from the threads that compute.
+    private static readonly TimeSpan s_nap = TimeSpan.FromMicroseconds(50);
 
     private readonly ConcurrentQueue<MpiOperation> _queue = [];
     private readonly AutoResetEvent _work = new(false);
@@ -228,8 +232,8 @@ internal sealed unsafe class MpiThread : IDisposable
             _heart.Beat();
             if (_active.Count == 0)
                 _work.WaitOne(50);
-            else if (++spins > SpinsBeforeSleep)
-                _work.WaitOne(1);
+            else if (Volatile.Read(ref _waitsFor) is null || ++spins > SpinsBeforeNap)
+                Posix.Nap(s_nap);
         }
         _heart.Drain();
     }

@@ -17,6 +17,9 @@ internal static unsafe partial class Posix
     /// <summary>Ends the process at once: nothing else of it runs any more.</summary>
     internal static void Exit(int code) => _exit(code);
 
+    /// <summary>Lets this thread sleep, also for less than the millisecond that is .NET's shortest sleep.</summary>
+    internal static void Nap(TimeSpan time) => _ = usleep((uint)time.TotalMicroseconds);
+
     /// <summary>Loads a library; 0 if that is not possible.</summary>
     internal static nint OpenLibrary(string name, int flags) => dlopen(name, flags);
 
@@ -36,6 +39,9 @@ internal static unsafe partial class Posix
 
     [LibraryImport("libc", StringMarshalling = StringMarshalling.Utf8)]
     private static partial int setenv(string name, string value, int overwrite);
+
+    [LibraryImport("libc")]
+    private static partial int usleep(uint microseconds);
 
     [LibraryImport("libc")]
     private static partial void _exit(int code);
