@@ -13,7 +13,7 @@ namespace LongLora.Layers;
 internal static unsafe class RowProduct
 {
     /// <summary>With more rows libtorch's product of matrices is faster.</summary>
-    public const int MostRows = 4;
+    public const int MostRows = 32;
 
     // About 10 µs of reading.
     private const long ElementsPerThread = 32 << 10;
@@ -30,13 +30,34 @@ internal static unsafe class RowProduct
     /// <param name="y">Where the first row's first of these outputs goes; the next row's is O numbers on.</param>
     public delegate void OutputWriter(long first, long count, float* x, float* y);
 
-    /// <summary>Whether rows are multiplied here: few, in fp32, on the CPU, outside autograd.</summary>
+    [ThreadStatic]
+    private static int s_pauses;
+
+    /// <summary>
+    /// Leaves products on this thread to libtorch, however few their rows, until it is disposed. A training step needs it: a product comes
+    /// again under autograd there, and a text may be divided among ranks, and the bits must be the same in all of them.
+    /// </summary>
+    public static Pause Stop()
+    {
+        s_pauses++;
+        return default;
+    }
+
+    /// <summary>Ends what <see cref="Stop"/> began.</summary>
+    public readonly struct Pause : IDisposable
+    {
+        /// <inheritdoc/>
+        public void Dispose() => s_pauses--;
+    }
+
+    /// <summary>Whether rows are multiplied here: few, in fp32, on the CPU, outside autograd and training.</summary>
     public static bool Takes(Tensor rows) =>
         rows.device_type == DeviceType.CPU
         && rows.dim() == 2
         && rows.size(0) is > 0 and <= MostRows
         && rows.dtype == ScalarType.Float32
-        && !is_grad_enabled();
+        && !is_grad_enabled()
+        && s_pauses == 0;
 
     /// <summary>The product with a dense matrix in fp32, bf16 or fp16; null if it cannot be read in place.</summary>
     /// <param name="rows">x [N, I], as <see cref="Takes"/> says.</param>
@@ -83,11 +104,13 @@ internal static unsafe class RowProduct
     public static OutputWriter MakeWriter(long[] shape, long outputs, RowReader read) =>
         (first, count, x, y) =>
         {
-            var row = (s_row ??= new()).Get(shape[1]);
-            for (var i = 0L; i < count; i++)
+            var pair = (s_rows ??= new()).Get(2 * shape[1]);
+            for (var i = 0L; i < count; i += 2)
             {
-                read(first + i, row);
-                Dots<StoredNumbers.Fp32, float>(row, x, shape, y + i, outputs);
+                var taken = Math.Min(2, count - i);
+                for (var row = 0L; row < taken; row++)
+                    read(first + i + row, pair + row * shape[1]);
+                RowDots.Multiply<StoredNumbers.Fp32, float>(pair, taken, x, shape, y + i, outputs);
             }
         };
 
@@ -143,7 +166,7 @@ internal static unsafe class RowProduct
         return (first, count, x, y) =>
         {
             write(first, count, x, y);
-            var copy = type == ScalarType.Float32 ? null : (s_row ??= new()).Get(count);
+            var copy = type == ScalarType.Float32 ? null : (s_rows ??= new()).Get(count);
             var added = StoredNumbers.Read(type, address + (nint)(first * type.ElementSize()), count, 1, copy);
             for (var i = 0L; i < count; i++)
                 y[i] += added[i];
@@ -154,20 +177,8 @@ internal static unsafe class RowProduct
     private static OutputWriter MakeWriter<TStored, T>(nint matrix, long[] shape, long outputs)
         where TStored : IStoredNumber<T>
         where T : unmanaged =>
-        (first, count, x, y) =>
-        {
-            for (var i = 0L; i < count; i++)
-                Dots<TStored, T>((T*)matrix + (first + i) * shape[1], x, shape, y + i, outputs);
-        };
+        (first, count, x, y) => RowDots.Multiply<TStored, T>((T*)matrix + first * shape[1], count, x, shape, y, outputs);
 
     [ThreadStatic]
-    private static PinnedBuffer? s_row;
-
-    private static void Dots<TStored, T>(T* weights, float* x, long[] shape, float* y, long stride)
-        where TStored : IStoredNumber<T>
-        where T : unmanaged
-    {
-        for (var n = 0L; n < shape[0]; n++)
-            y[n * stride] = StoredNumbers.Dot<TStored, T>(weights, x + n * shape[1], shape[1]);
-    }
+    private static PinnedBuffer? s_rows;
 }

@@ -1,4 +1,5 @@
 using LongLora.Attention;
+using LongLora.Layers;
 using LongLora.Models;
 using LongLora.Runtime;
 using TorchSharp;
@@ -52,6 +53,7 @@ public sealed class CheckpointedPass(
             throw new ShapeException($"{ids.numel()} ids need as many targets, but there are {targets.numel()}.");
         using var scope = NewDisposeScope();
         using var noGradient = no_grad();
+        using var sameProducts = RowProduct.Stop();
         model.Divided?.Begin(ListVisits(model.Blocks.Count, blocksPerSegment));
         using var prepared = ProductWeights.PrepareTrained(model);
         // Asked only once, because libtorch keeps a GPU's memory after a step, so less would seem free.

@@ -4,6 +4,7 @@ using LongLora.Checkpoints;
 using LongLora.Configs;
 using LongLora.Data;
 using LongLora.Distributed;
+using LongLora.Layers;
 using LongLora.Models;
 using LongLora.Runtime;
 using LongLora.Tests.Models;
@@ -54,6 +55,7 @@ public sealed class TextRanksTests : IDisposable
         var (ids, targets) = (prepared.MakeIds(CPU, part?.Tokens), prepared.MakeTargets(CPU, part?.Tokens));
         using var positions = prepared.ChoosePositions(tables, CPU, part?.Tokens);
         var context = part?.MakeContext(positions) ?? new ForwardContext(attention, positions, batch.DocumentLengths);
+        using var sameProducts = RowProduct.Stop(); // as in the pass
         var hidden = model.Forward(ids, context);
         var loss = pass.ForwardBackward(ids, targets, context, 1.0 / prepared.CountTargets()).item<double>();
         var (_, offset, shape) = parameters.Layout.First(l => l.Name == model.Embedding.Weight.Name);
