@@ -95,7 +95,10 @@ public static class CliApplication
         {
             // Its own action, not its help.
             var command = parsed.CommandResult.Command;
-            if (parsed.Action == command.Action && command is not Verb { TakesRanks: true })
+            var isCommand = parsed.Action == command.Action;
+            if (isCommand)
+                OpenSsl.Require();
+            if (isCommand && command is not Verb { TakesRanks: true })
                 job.RequireOneProcess(HelpScreen.GetPath(command), ListForRanks(root));
             return parsed.Invoke(configuration);
         }
