@@ -96,7 +96,7 @@ public static class CliApplication
             // Its own action, not its help.
             var command = parsed.CommandResult.Command;
             var isCommand = parsed.Action == command.Action;
-            if (isCommand)
+            if (isCommand && command is not Verb { OnlyTells: true })
                 OpenSsl.Require();
             if (isCommand && command is not Verb { TakesRanks: true })
                 job.RequireOneProcess(HelpScreen.GetPath(command), ListForRanks(root));

@@ -20,6 +20,9 @@ internal sealed class Verb(string name, string description, params string[] exam
 
     /// <summary>Whether several ranks of a job can run it together.</summary>
     internal bool TakesRanks { get; init; }
+
+    /// <summary>Whether it only tells about commands, and so needs no library of the machine.</summary>
+    internal bool OnlyTells { get; init; }
 }
 
 /// <summary>Writes the help of a command for 80 columns: options under their headings, with text beside them.</summary>

@@ -48,8 +48,9 @@ internal static class CompletionCommand
             "source <(longlora completion bash)"
         )
         {
-            shell,
+            OnlyTells = true,
         };
+        command.Arguments.Add(shell);
         command.SetAction(parsed =>
         {
             context.Output.WriteLine(
@@ -71,8 +72,9 @@ internal static class CompletionCommand
     {
         var position = new Argument<int>("POSITION") { Description = "the place of the cursor in the line" };
         var line = new Argument<string>("LINE") { Description = "the line with the name of the program" };
-        var command = new Verb("complete", "Print what can follow in a command line.") { position, line };
-        command.Hidden = true;
+        var command = new Verb("complete", "Print what can follow in a command line.") { OnlyTells = true, Hidden = true };
+        command.Arguments.Add(position);
+        command.Arguments.Add(line);
         command.SetAction(parsed =>
         {
             var (text, at) = (parsed.GetValue(line)!, parsed.GetValue(position));

@@ -9,7 +9,11 @@ internal static class HelpCommand
     internal static Command Create(CliContext context)
     {
         var path = new Argument<string[]>("COMMAND") { Description = "the command, such as: evaluate perplexity" };
-        var command = new Verb("help", "Show the help of a command.", "longlora help evaluate perplexity") { path };
+        var command = new Verb("help", "Show the help of a command.", "longlora help evaluate perplexity")
+        {
+            OnlyTells = true,
+        };
+        command.Arguments.Add(path);
         command.SetAction(parsed =>
         {
             var shown = parsed.RootCommandResult.Command;
