@@ -35,6 +35,9 @@ least() {
     done
     echo "$best"
 }
+run data sdk-docs --every 100 --output "$work/docs.jsonl" > /dev/null || fail "the quickstart's text is not inside"
+pass "the quickstart's text is inside: $(wc -l < "$work/docs.jsonl") of a hundred times as many documents"
+
 seconds="$(least --version)"
 awk -v s="$seconds" 'BEGIN { exit !(s < 0.2) }' || fail "--version takes $seconds s of processor time; 0.2 is the limit"
 pass "--version takes $seconds s of processor time"

@@ -50,6 +50,15 @@ add_licenses() {
     done
 }
 
+# The text of the quickstart, for machines without an SDK.
+add_documentation() {
+    local pack
+    pack="$(find "$(dirname "$(readlink -f "$(command -v dotnet)")")/packs/Microsoft.NETCore.App.Ref" -mindepth 1 -maxdepth 1 | sort -V | tail -1)"
+    find "$pack" -name '*.xml' | while read -r file; do
+        install -D -m 644 "$file" "$1/packs/Microsoft.NETCore.App.Ref/$(basename "$pack")/${file#"$pack"/}"
+    done
+}
+
 # The same files give the same archive.
 archive() {
     if [[ "$system" == win-* ]]; then
@@ -73,6 +82,7 @@ if [[ "$system" == win-* ]]; then
 fi
 mv "$output/$program/LongLora.Cli$end" "$output/$program/longlora$end"
 add_licenses "$output/$program"
+add_documentation "$output/$program"
 archive "$program"
 if [[ "$tests" == true ]]; then
     publish tests/LongLora.Tests "$output/longlora-tests-$suffix" false

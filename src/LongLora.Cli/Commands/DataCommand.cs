@@ -61,7 +61,7 @@ internal static class DataCommand
         {
             var files = XmlDocumentation.FindSdkFiles();
             if (files.Count == 0)
-                throw new DataException("This SDK has no XML documentation (packs/Microsoft.NETCore.App.Ref).");
+                throw new DataException("Cannot find the documentation of .NET. It is in packs/Microsoft.NETCore.App.Ref of an SDK.");
             var texts = files
                 .SelectMany(XmlDocumentation.Read)
                 .Select(d => d.Text)

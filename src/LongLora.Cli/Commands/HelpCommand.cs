@@ -9,10 +9,7 @@ internal static class HelpCommand
     internal static Command Create(CliContext context)
     {
         var path = new Argument<string[]>("COMMAND") { Description = "the command, such as: evaluate perplexity" };
-        var command = new Verb("help", "Show the help of a command.", "longlora help evaluate perplexity")
-        {
-            OnlyTells = true,
-        };
+        var command = new Verb("help", "Show the help of a command.", "longlora help evaluate perplexity") { OnlyTells = true };
         command.Arguments.Add(path);
         command.SetAction(parsed =>
         {

@@ -132,7 +132,7 @@ internal static class Quickstart
             var random = new SplitMix64((ulong)seed);
             var practice = new RetrievalPractice(random);
             texts = [.. Enumerable.Range(0, 200).Select(_ => practice.Write(PracticeKind.Facts, random.Between(4_000, 12_000)))];
-            origin = "generated text, because this SDK has no XML documentation";
+            origin = "generated text, because there is no documentation of .NET here";
         }
         List<IReadOnlyList<int>> train = [],
             test = [];

@@ -91,7 +91,7 @@ internal static class ReproductionData
         var practice = new RetrievalPractice(random);
         return (
             [.. Enumerable.Range(0, 400).Select(_ => practice.Write(PracticeKind.Facts, random.Between(6_000, 24_000)))],
-            "generated text, because this SDK has no XML documentation"
+            "generated text, because there is no documentation of .NET here"
         );
     }
 }

@@ -39,10 +39,21 @@ public static partial class XmlDocumentation
     /// <summary>
     /// The files of the newest SDK documentation below a .NET root, in the order of their names; empty if there are none.
     /// </summary>
-    /// <param name="root">The folder of <c>dotnet</c>; null for the one that runs this process.</param>
+    /// <param name="root">
+    /// The folder of <c>dotnet</c>; null for the one that runs this process, or else the program's own folder, where
+    /// <c>build/publish.sh</c> puts them for machines without an SDK.
+    /// </param>
     public static IReadOnlyList<string> FindSdkFiles(string? root = null)
     {
-        root ??= Path.GetFullPath(Path.Combine(Path.GetDirectoryName(typeof(object).Assembly.Location)!, "..", "..", ".."));
+        if (root is not null)
+            return FindFiles(root);
+        var runtime = Path.GetDirectoryName(typeof(object).Assembly.Location)!;
+        var files = FindFiles(Path.GetFullPath(Path.Combine(runtime, "..", "..", "..")));
+        return files.Count > 0 ? files : FindFiles(AppContext.BaseDirectory);
+    }
+
+    private static IReadOnlyList<string> FindFiles(string root)
+    {
         var pack = Path.Combine(root, "packs", "Microsoft.NETCore.App.Ref");
         if (!Directory.Exists(pack))
             return [];
