@@ -52,10 +52,12 @@ add_licenses() {
 
 # The text of the quickstart, for machines without an SDK.
 add_documentation() {
-    local pack
+    local pack target
     pack="$(find "$(dirname "$(readlink -f "$(command -v dotnet)")")/packs/Microsoft.NETCore.App.Ref" -mindepth 1 -maxdepth 1 | sort -V | tail -1)"
     find "$pack" -name '*.xml' | while read -r file; do
-        install -D -m 644 "$file" "$1/packs/Microsoft.NETCore.App.Ref/$(basename "$pack")/${file#"$pack"/}"
+        target="$1/packs/Microsoft.NETCore.App.Ref/$(basename "$pack")/${file#"$pack"/}"
+        mkdir -p "$(dirname "$target")"
+        cp "$file" "$target"
     done
 }
 

@@ -2,6 +2,7 @@
 # A small training under Slurm, on a cluster of two hosts (network namespaces) with four tasks: with PMIx and Open MPI, and with PMI2 and
 # MPICH; with a rank killed, with the signal of --signal=USR1, with a batch script that goes on in another start, with tasks that do not
 # know each other, and with a host whose link is set down. Prints what came out; fails unless all adapters are those of one process.
+# KEEP=FOLDER keeps the logs there.
 # Needs root and the Debian packages slurm-wlm, munge, libpmix-dev, openmpi-bin, mpich, iproute2 and bc.
 # Build first: dotnet build src/LongLora.Cli -c Release
 set -u
@@ -69,7 +70,8 @@ for host in "$left" "$right"; do
     mkdir -p "$folder/pmix-$host"
     SLURM_CONF="$folder/slurm.conf" nsenter --net="/run/netns/$host" unshare --uts --mount bash -c "hostname $host
         mount --bind '$folder/pmix-$host' '$folder/pmix' && mount --rbind /sys/fs/cgroup /mnt &&
-            mount -t sysfs sysfs /sys && mount --rbind /mnt /sys/fs/cgroup && exec slurmd -N $host -f '$folder/slurm.conf'" || { cat "$folder"/slurmd-*.log >&2; exit 1; }
+            mount -t sysfs sysfs /sys && mount --rbind /mnt /sys/fs/cgroup && exec slurmd -N $host -f '$folder/slurm.conf'" ||
+        { cat "$folder"/slurmd-*.log >&2; exit 1; }
 done
 for ((i = 0; i < 100; i++)); do
     [[ "$(on "$left" sinfo -h -o %T 2> /dev/null)" == idle ]] && break
