@@ -46,6 +46,7 @@ internal static class LibTorch
     private static bool LoadOnce()
     {
         HostMemory.Initialize();
+        IdleThreads.LetSleep();
         var directory = Environment.GetEnvironmentVariable(DirectoryVariable);
         try
         {

@@ -1,4 +1,5 @@
 using LongLora.Generation;
+using LongLora.Layers;
 using LongLora.Runtime;
 
 namespace LongLora.Tests.Generation;
@@ -71,6 +72,24 @@ public sealed class JoinedStepsTests
             Assert.InRange(largest, 0, 1e-4);
         }
         Assert.InRange(model.MostTogether, 2, parallel);
+    }
+
+    [Fact]
+    public async Task More_answers_than_share_a_pass_take_turns()
+    {
+        const int count = RowProduct.MostRows + 6;
+        GenerationOptions Short(int number) => Options(number) with { MaxTokens = 20 };
+        string Prompt(int number) => $"{s_prompts[number % s_prompts.Length]} {number}";
+        using var alone = ChatModel.Open(s_stories);
+        using var together = ChatModel.Open(s_stories with { ParallelAnswers = count });
+        var all = Enumerable
+            .Range(0, count)
+            .Select(i => Task.Run(() => together.CompleteAsync(Prompt(i), Short(i)).WholeAsync()))
+            .ToList();
+        var seen = await Task.WhenAll(all);
+        for (var i = 0; i < count; i++)
+            Assert.Equal((await alone.CompleteAsync(Prompt(i), Short(i)).WholeAsync()).Tokens, seen[i].Tokens);
+        Assert.InRange(together.MostTogether, 2, RowProduct.MostRows);
     }
 
     [Fact]

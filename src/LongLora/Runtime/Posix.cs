@@ -1,6 +1,6 @@
 using System.Runtime.InteropServices;
 
-namespace LongLora.Distributed;
+namespace LongLora.Runtime;
 
 /// <summary>Functions of the C library that .NET does not offer: the process's own environment, signals, and an immediate end.</summary>
 internal static unsafe partial class Posix
