@@ -16,15 +16,17 @@ namespace LongLora.Export;
 public static class HuggingFaceExporter
 {
     /// <summary>Writes the folder atomically.</summary>
-    /// <param name="output">The folder to create; an existing one is replaced.</param>
+    /// <param name="output">The folder to create. An earlier result is replaced.</param>
     /// <param name="model">The model. An attached adapter is merged.</param>
     /// <param name="options">How to write the weights. Default: safetensors in the stored types.</param>
-    /// <exception cref="ConfigurationException">The model does not come from files.</exception>
+    /// <exception cref="ConfigurationException">
+    /// The model does not come from files, or the folder holds something that is not from an earlier result.
+    /// </exception>
     public static void Write(string output, LoadedModel model, ExportOptions? options = null) =>
         Write(output, model.Network, model.Files, options);
 
     /// <summary>Writes the folder atomically.</summary>
-    /// <param name="output">The folder to create; an existing one is replaced.</param>
+    /// <param name="output">The folder to create. An earlier result is replaced.</param>
     /// <param name="model">The model, with or without adapters.</param>
     /// <param name="origin">The base's folder, for config, stored types, tensor order and tokenizer files.</param>
     /// <param name="options">How to write the weights; null for the defaults.</param>

@@ -36,6 +36,7 @@ internal static class SplitExporter
         var set = model.Adapter ?? throw new ConfigurationException("Cannot split a model without an adapter. Give --adapter.");
         Require(set, model);
         var basePath = Path.Combine(output, BaseFolder);
+        AtomicFile.RequireOwn(output);
         AtomicFile.WriteDirectory(output, folder =>
         {
             var adapter = Path.Combine(folder, AdapterFolder);

@@ -1,4 +1,5 @@
 using LongLora.Runtime;
+using TorchSharp;
 using static TorchSharp.torch;
 
 namespace LongLora.Layers;
@@ -19,10 +20,12 @@ internal sealed class EmbeddingLayer(Weight weight, double factor = 1)
     public IEmbeddingUpdate? Update { get; set; }
 
     /// <summary>[B, L] ids -> [B, L, D] of <paramref name="type"/>.</summary>
+    /// <exception cref="DataException">An id is not in 0..V-1.</exception>
     public Tensor Forward(Tensor ids, ScalarType type)
     {
         using var scope = NewDisposeScope();
         var (flat, width) = (ids.flatten(), Weight.Shape[1]);
+        RequireKnown(flat);
         var rows = Weight.Value.dtype == type ? Weight.Value.index_select(0, flat) : empty([flat.numel(), width], type, flat.device);
         if (Weight.Value.dtype != type)
             ForEachTile(flat.numel(), (start, count) =>
@@ -63,6 +66,18 @@ internal sealed class EmbeddingLayer(Weight weight, double factor = 1)
         using var scope = NewDisposeScope();
         var table = Weight.Value.detach().to(ScalarType.Float32, copy: true);
         return (Update?.Merge(table) ?? table).MoveToOuterDisposeScope();
+    }
+
+    // libtorch would throw an error of its own, and on a GPU one after which the process cannot go on.
+    private unsafe void RequireKnown(Tensor ids)
+    {
+        if (ids.device_type == DeviceType.META)
+            return;
+        using var here = ids.cpu();
+        var all = new ReadOnlySpan<long>((long*)NativeTensor.GetPointer(here), (int)here.numel());
+        for (var i = 0; i < all.Length; i++)
+            if (all[i] < 0 || all[i] >= Weight.Shape[0])
+                throw new DataException($"Token {i} is {all[i]}, but the model has ids 0 to {Weight.Shape[0] - 1}.");
     }
 
     // If the types differ, this avoids a copy of the whole text in the wider type.

@@ -27,8 +27,8 @@ public sealed record ModelOptions
     public required int Context { get; init; }
 
     /// <summary>
-    /// How positions are rescaled: auto, default (not at all), linear, dynamic, yarn, llama3, or by-length (YaRN beyond the original
-    /// context and nothing within it). Default auto: the model's own kind, or yarn if it has none. The paper's position interpolation is
+    /// How positions are rescaled: auto, default (not at all), linear, dynamic, yarn, llama3, longrope, or by-length (YaRN beyond the
+    /// original context and nothing within it). Default auto: the model's own kind, or yarn if it has none. The paper's position interpolation is
     /// linear.
     /// </summary>
     public string RopeScaling { get; init; } = "auto";
@@ -46,7 +46,7 @@ public sealed record ModelOptions
         );
         problems.Require(
             FromScratch is not null || Tokenizer is null,
-            "tokenizer is '{Tokenizer}', but it applies only with from-scratch; remove it, because the model has its own"
+            $"tokenizer is '{Tokenizer}', but it applies only with from-scratch; remove it, because the model has its own"
         );
         problems.Require(Context >= 2, $"context is {Context}; it must be at least 2 tokens");
         problems.Require(RopeFactor is null or >= 1, $"rope-factor is {RopeFactor}; it must be at least 1");

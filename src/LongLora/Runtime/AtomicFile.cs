@@ -77,11 +77,15 @@ internal static class AtomicFile
     /// </remarks>
     /// <param name="path">The folder.</param>
     /// <param name="fill">Puts the files into the folder that it is given.</param>
-    /// <param name="withChecksums">Also writes the <see cref="Checksums"/> of the files.</param>
-    /// <exception cref="ConfigurationException">The path cannot be written.</exception>
+    /// <param name="withChecksums">
+    /// Also writes the <see cref="Checksums"/> of the files. A folder with anything that such checksums do not name is not replaced.
+    /// </param>
+    /// <exception cref="ConfigurationException">The path cannot be written, or the folder holds what others have put there.</exception>
     public static void WriteDirectory(string path, Action<string> fill, bool withChecksums = false)
     {
         var full = Path.TrimEndingDirectorySeparator(Path.GetFullPath(path));
+        if (withChecksums)
+            RequireOwn(full);
         var aside = MakePathBeside(full, Partial);
         Guard(full, () =>
         {
@@ -109,6 +113,17 @@ internal static class AtomicFile
                 throw;
             }
         });
+    }
+
+    /// <summary>Refuses to replace a folder that holds what others have put there.</summary>
+    /// <exception cref="ConfigurationException">It names the first such file.</exception>
+    internal static void RequireOwn(string folder)
+    {
+        if (Directory.Exists(folder) && Checksums.FindForeign(folder) is { } foreign)
+            throw new ConfigurationException(
+                $"Cannot replace the folder '{folder}' because '{Path.GetFileName(foreign)}' in it is not from an earlier result. Choose "
+                    + "another folder, or empty this one."
+            );
     }
 
     /// <summary>Creates a folder and its parents, and brings their names to the disk.</summary>

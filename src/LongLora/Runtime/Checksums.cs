@@ -74,6 +74,17 @@ internal static class Checksums
         return known.Keys.ToHashSet(StringComparer.Ordinal);
     }
 
+    /// <summary>
+    /// The first file or folder in a folder that its checksums do not name, so that something else than what wrote them put it there; null
+    /// if there is none.
+    /// </summary>
+    public static string? FindForeign(string folder)
+    {
+        var list = Path.Combine(folder, FileName);
+        HashSet<string> known = File.Exists(list) ? [FileName, .. Read(list).Keys] : [];
+        return Directory.EnumerateFileSystemEntries(folder).FirstOrDefault(entry => !known.Contains(Path.GetFileName(entry)));
+    }
+
     // The index of a model's parts belongs to the weights.
     private static bool IsText(string name) =>
         Path.GetExtension(name) is ".json" or ".jinja" or ".txt" or ".md" or ".yaml"

@@ -20,6 +20,17 @@ public sealed class TokenStoreTests
     }
 
     [Fact]
+    public void Use_after_Dispose_is_refused_and_Dispose_may_come_twice()
+    {
+        var store = TokenStore.Build(new Memory(new TrainingExample([1, 2, 3], null, "a")), null);
+        store.Dispose();
+        store.Dispose();
+        Assert.Throws<ObjectDisposedException>(() => store.CopyTo(0, new long[1]));
+        Assert.Throws<ObjectDisposedException>(() => store.CopyLabels(0, new long[1]));
+        Assert.Throws<ObjectDisposedException>(() => store.FindDocument(0));
+    }
+
+    [Fact]
     public void CopyLabels_has_the_answers_and_nothing_else()
     {
         using var tokens = TokenStore.Build(new Memory(Answer("a", 2, 1, 2, 3, 4), Answer("b", 1, 5, 6), Example("c", 7, 8)), null);

@@ -1,11 +1,15 @@
 using LongLora.Adapters;
 using LongLora.Attention;
 using LongLora.Checkpoints;
+using LongLora.Data;
+using LongLora.Evaluation;
 using LongLora.Export;
 using LongLora.Loading;
 using LongLora.Models;
 using LongLora.Positions;
+using LongLora.Runtime;
 using LongLora.Tests.Training;
+using LongLora.Training;
 using static TorchSharp.torch;
 
 namespace LongLora.Tests.Models;
@@ -40,6 +44,37 @@ public class InvariantTests : IDisposable
             "dilated" => new DilatedAttention(16),
             _ => new ShiftedSparseAttention(16),
         };
+
+    [Theory]
+    [InlineData(512)]
+    [InlineData(-1)]
+    [InlineData(99_999_999)]
+    public void A_token_that_the_model_does_not_have_is_refused(int unknown)
+    {
+        using var scope = NewDisposeScope();
+        using var model = FineTuneGoldenTests.LoadStories();
+        int[] ids = [1, 5, unknown, 9];
+        long[] wide = [.. ids];
+        using var positions = RotaryEmbedding.Create(model.Config, ids.Length);
+        using var cache = new KeyValueCache(model, ids.Length);
+        Action[] ways =
+        [
+            () => AnswerLoss.Evaluate(model, [new TrainingExample(ids, null, "x")]),
+            () => CachedPass.Read(model, wide, cache, 0, positions),
+            () =>
+                new CheckpointedPass(model).ForwardBackward(
+                    tensor(wide, [1, ids.Length]),
+                    tensor(wide, [1, ids.Length]),
+                    new ForwardContext(new FullAttention(), positions),
+                    1
+                ),
+        ];
+        foreach (var way in ways)
+        {
+            var refused = Assert.Throws<DataException>(way);
+            Assert.Equal($"Token 2 is {unknown}, but the model has ids 0 to 511.", refused.Message);
+        }
+    }
 
     [Theory]
     [MemberData(nameof(Attentions))]

@@ -48,6 +48,31 @@ public class AtomicFileTests
     }
 
     [Fact]
+    public void Write_folder_replaces_an_earlier_result_and_nothing_else()
+    {
+        using var folder = new TemporaryFolder();
+        void Write(string text) => AtomicFile.WriteDirectory(folder["out"], path => File.WriteAllText(Path.Combine(path, "a"), text), true);
+        Directory.CreateDirectory(folder["out"]);
+        Write("first");
+        Write("second");
+        Assert.Equal("second", File.ReadAllText(folder["out", "a"]));
+        foreach (var foreign in (string[])["thesis.docx", Path.Combine("notes", "thesis.docx")])
+        {
+            Directory.CreateDirectory(Path.GetDirectoryName(folder["out", foreign])!);
+            File.WriteAllText(folder["out", foreign], "years of work");
+            var refused = Assert.Throws<ConfigurationException>(() => Write("third"));
+            Assert.Contains(
+                $"'{foreign.Split(Path.DirectorySeparatorChar)[0]}' in it is not from an earlier",
+                refused.Message,
+                StringComparison.Ordinal
+            );
+            Assert.Equal("years of work", File.ReadAllText(folder["out", foreign]));
+            Assert.Equal("second", File.ReadAllText(folder["out", "a"]));
+            AtomicFile.Delete(folder["out", foreign]);
+        }
+    }
+
+    [Fact]
     public void Delete_file_folder_and_nothing()
     {
         using var folder = new TemporaryFolder();

@@ -16,8 +16,9 @@ public sealed unsafe class TokenStore : IDisposable
 {
     private readonly MemoryMappedFile _file;
     private readonly MemoryMappedViewAccessor _view;
-    private readonly byte* _data;
+    private readonly byte* _start;
     private readonly TokenFileFooter _footer;
+    private bool _isDisposed;
 
     internal TokenStore(FileStream file)
     {
@@ -26,7 +27,7 @@ public sealed unsafe class TokenStore : IDisposable
         _view = _file.CreateViewAccessor(0, 0, MemoryMappedFileAccess.Read);
         byte* start = null;
         _view.SafeMemoryMappedViewHandle.AcquirePointer(ref start);
-        _data = start + _view.PointerOffset;
+        _start = start + _view.PointerOffset;
         Documents = new DocumentList(this);
     }
 
@@ -130,12 +131,12 @@ public sealed unsafe class TokenStore : IDisposable
             var ids = block.AsSpan(0, (int)Math.Min(block.Length, Count - start));
             if (BytesPerToken == sizeof(ushort))
             {
-                var narrow = new ReadOnlySpan<ushort>((ushort*)_data + start, ids.Length);
+                var narrow = new ReadOnlySpan<ushort>((ushort*)Data + start, ids.Length);
                 for (var i = 0; i < ids.Length; i++)
                     ids[i] = narrow[i];
             }
             else
-                new ReadOnlySpan<int>((int*)_data + start, ids.Length).CopyTo(ids);
+                new ReadOnlySpan<int>((int*)Data + start, ids.Length).CopyTo(ids);
             hash.AppendData(MemoryMarshal.AsBytes(ids));
         }
         if (HasLabels)
@@ -151,7 +152,7 @@ public sealed unsafe class TokenStore : IDisposable
     {
         for (long i = 0; i < Count; i++)
         {
-            var id = BytesPerToken == sizeof(ushort) ? ((ushort*)_data)[i] : ((int*)_data)[i];
+            var id = BytesPerToken == sizeof(ushort) ? ((ushort*)Data)[i] : ((int*)Data)[i];
             if (id < 0 || id >= vocabularySize)
                 throw new DataException(
                     $"'{file}': token {i} is {id}, but the model has ids 0 to {vocabularySize - 1}. Delete the file, so that the data are "
@@ -177,13 +178,13 @@ public sealed unsafe class TokenStore : IDisposable
             throw new ShapeException($"Cannot read tokens {start} to {start + target.Length} because there are only {Count}.");
         if (BytesPerToken == sizeof(ushort))
         {
-            var tokens = new ReadOnlySpan<ushort>((ushort*)_data + start, target.Length);
+            var tokens = new ReadOnlySpan<ushort>((ushort*)Data + start, target.Length);
             for (var i = 0; i < tokens.Length; i++)
                 target[i] = tokens[i];
         }
         else
         {
-            var tokens = new ReadOnlySpan<int>((int*)_data + start, target.Length);
+            var tokens = new ReadOnlySpan<int>((int*)Data + start, target.Length);
             for (var i = 0; i < tokens.Length; i++)
                 target[i] = tokens[i];
         }
@@ -229,9 +230,18 @@ public sealed unsafe class TokenStore : IDisposable
         return low;
     }
 
-    private ReadOnlySpan<DocumentRecord> Records => new(_data + _footer.DocumentsAt, _footer.DocumentCount);
+    private byte* Data
+    {
+        get
+        {
+            ObjectDisposedException.ThrowIf(_isDisposed, this);
+            return _start;
+        }
+    }
 
-    private ReadOnlySpan<LearnedSpan> Spans => new(_data + _footer.SpansAt, _footer.SpanCount);
+    private ReadOnlySpan<DocumentRecord> Records => new(Data + _footer.DocumentsAt, _footer.DocumentCount);
+
+    private ReadOnlySpan<LearnedSpan> Spans => new(Data + _footer.SpansAt, _footer.SpanCount);
 
     private static int FindFirstSpanEndingAfter(ReadOnlySpan<LearnedSpan> spans, long token)
     {
@@ -251,6 +261,9 @@ public sealed unsafe class TokenStore : IDisposable
     /// <inheritdoc/>
     public void Dispose()
     {
+        if (_isDisposed)
+            return;
+        _isDisposed = true;
         _view.SafeMemoryMappedViewHandle.ReleasePointer();
         _view.Dispose();
         _file.Dispose();
