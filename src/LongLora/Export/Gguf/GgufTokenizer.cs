@@ -242,7 +242,7 @@ internal sealed class GgufTokenizer
     {
         var file = Path.Combine(_folder, "chat_template.jinja");
         if (File.Exists(file))
-            return File.ReadAllText(file);
+            return Utf8TextReader.ReadFile(file);
         using var config = TokenizerFiles.ReadJsonIfPresent(Path.Combine(_folder, "tokenizer_config.json"));
         if (config is null || !config.RootElement.TryGetProperty("chat_template", out var template))
             return null;
