@@ -20,4 +20,7 @@ using var interrupt = PosixSignalRegistration.Create(PosixSignal.SIGINT, Interru
 using var terminate = PosixSignalRegistration.Create(PosixSignal.SIGTERM, Interrupt);
 using var hangup = PosixSignalRegistration.Create(PosixSignal.SIGHUP, Interrupt);
 using var user = OperatingSystem.IsLinux() ? PosixSignalRegistration.Create((PosixSignal)10, Interrupt) : null;
-return CliApplication.Run(args, Console.In, Console.Out, Console.Error, interruption);
+
+// A pipe brings text that somebody wrote, and is read as a file is.
+using var input = Console.IsInputRedirected ? new Utf8TextReader(Console.OpenStandardInput(), "standard input") : null;
+return CliApplication.Run(args, input ?? Console.In, Console.Out, Console.Error, interruption);

@@ -103,7 +103,8 @@ public sealed class LongLoraChatClient : IChatClient
         var prepared = Prepare(request);
         var result = await AnswerAsync(request, prepared, cancellationToken).WholeAsync(CancellationToken.None).ConfigureAwait(false);
         var id = NewId();
-        var (text, calls) = prepared.NewAnswer()?.Read(result.Text) ?? (result.Text, []);
+        var (text, read) = prepared.NewAnswer()?.Read(result.Text) ?? (result.Text, []);
+        var calls = Whole(read);
         var message = new ChatMessage(ChatRole.Assistant, [.. calls.Select(Call)]) { MessageId = id };
         if (calls.Count == 0 || !string.IsNullOrWhiteSpace(text))
             message.Contents.Insert(0, new TextContent(text));
@@ -146,7 +147,8 @@ public sealed class LongLoraChatClient : IChatClient
                     yield return Update([new TextContent(text)]);
                 continue;
             }
-            var (further, calls) = answer?.Finish() ?? ("", []);
+            var (further, read) = answer?.Finish() ?? ("", []);
+            var calls = Whole(read);
             if (!string.IsNullOrWhiteSpace(further))
                 yield return Update([new TextContent(further)]);
             if (calls.Count > 0)
@@ -191,6 +193,9 @@ public sealed class LongLoraChatClient : IChatClient
             request.Format is not null
         );
     }
+
+    // Who invokes functions must not invoke one with half of its arguments; the finish reason says that the answer was cut off.
+    private static List<ToolCall> Whole(IReadOnlyList<ToolCall> calls) => [.. calls.Where(c => !c.IsCut)];
 
     private static FunctionCallContent Call(ToolCall call) =>
         FunctionCallContent.CreateFromParsedArguments(call.Arguments, call.Id, call.Name, text =>

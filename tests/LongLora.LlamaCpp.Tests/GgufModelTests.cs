@@ -6,6 +6,7 @@ using LongLora.Loading;
 using LongLora.Models;
 using LongLora.Positions;
 using LongLora.Tests;
+using LongLora.Tokenization;
 using static TorchSharp.torch;
 
 namespace LongLora.LlamaCpp.Tests;
@@ -117,6 +118,25 @@ public sealed class GgufModelTests : IDisposable
         {
             foreach (var (addSpecial, parseSpecial) in ((bool, bool)[])[(true, false), (false, true)])
                 Assert.Equal(engine.Tokens(text, addSpecial, parseSpecial), file.Tokenizer!.Encode(text, addSpecial, parseSpecial));
+        }
+    }
+
+    // What the warning at export says: llama.cpp knows no rule of SentencePiece BPE but the space before a text.
+    [Fact]
+    public void Tokens_of_a_file_with_rules_that_llama_cpp_does_not_follow_are_those_that_are_expected_of_it()
+    {
+        var folder = CheckpointDirectory.Open(SharedMaterial.Golden("stories260K-hf"));
+        using (var model = ModelLoader.Load(folder.Config, folder))
+            GgufExporter.Write(_folder["a.gguf"], model, folder, GgufFileType.F32);
+        var vocabulary = GgufVocabulary.Read(GgufReader.Read(_folder["a.gguf"]))!;
+        Assert.True(vocabulary.RemoveExtraWhitespaces);
+        using var engine = new Engine(_folder["a.gguf"], 64);
+        foreach (var text in (string[])["a  b\n\nc   d\te  ", "  a", "a b", "\uff41 caf\u00e9 \ud83d\ude00", " Once upon  a time "])
+        {
+            Assert.Equal(engine.Tokens(text), GgufTokenizerReader.Build(vocabulary.ForEngines()).Encode(text));
+            var kept = TokenizerLoader.Load(folder.Path).Encode(text);
+            Assert.Equal(kept, GgufTokenizerReader.Build(vocabulary).Encode(text));
+            Assert.Equal(!text.Contains("  ", StringComparison.Ordinal), kept.SequenceEqual(engine.Tokens(text)));
         }
     }
 

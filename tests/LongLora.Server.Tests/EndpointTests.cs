@@ -81,6 +81,7 @@ public class EndpointTests
                 body.GetProperty("token_strs").GetArrayLength()
             )
         );
+        Assert.Equal("<s> The dog", string.Concat(body.GetProperty("token_strs").EnumerateArray().Select(t => t.GetString())));
         (_, body) = await server.Post("/tokenize", "{\"prompt\":\"The dog\",\"add_special_tokens\":false}");
         Assert.Equal(server.Model.Tokenizer.Encode("The dog"), body.GetProperty("tokens").EnumerateArray().Select(t => t.GetInt32()));
         (_, body) = await server.Post("/tokenize", "{\"messages\":[{\"role\":\"user\",\"content\":\"Hi\"}]}");

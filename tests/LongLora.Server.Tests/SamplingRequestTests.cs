@@ -1,3 +1,4 @@
+using System.Text;
 using System.Text.Json;
 using LongLora.Generation;
 
@@ -210,6 +211,43 @@ public class SamplingRequestTests
         );
         Assert.True(status == 200, body.ToString());
         Assert.Equal(Text((await server.Ask("Hi")).Body), Text(body));
+    }
+
+    // Joined, the tokens are the text: with the space before each word, which decoding a token alone leaves out.
+    [Fact]
+    public async Task Tokens_are_told_with_the_space_before_them()
+    {
+        await using var server = await RunningServer.Start();
+        foreach (var echo in (string[])["", ",\"echo\":true"])
+        {
+            var request = "{\"prompt\":\"Once upon a time\",\"max_tokens\":12,\"logprobs\":20" + echo;
+            var (_, body) = await server.Post("/v1/completions", request + "}");
+            var (events, _) = await server.Stream("/v1/completions", request + ",\"stream\":true}");
+            var told = body.GetProperty("choices")[0].GetProperty("logprobs");
+            string[] tokens = [.. told.GetProperty("tokens").EnumerateArray().Select(t => t.GetString()!)];
+            Assert.Equal(Text(body), string.Concat(tokens)[(echo.Length > 0 ? "<s> " : "").Length..]);
+            Assert.Equal(
+                tokens,
+                events
+                    .Select(e => e.GetProperty("choices")[0].GetProperty("logprobs"))
+                    .Where(l => l.ValueKind == JsonValueKind.Object)
+                    .SelectMany(l => l.GetProperty("tokens").EnumerateArray().Select(t => t.GetString()))
+            );
+            foreach (var (token, offset) in tokens.Zip(told.GetProperty("text_offset").EnumerateArray().Select(o => o.GetInt32())).Skip(2))
+                Assert.StartsWith(token, Text(body)[offset..], StringComparison.Ordinal);
+            // A word and the same letters inside a word are two.
+            Assert.All(told.GetProperty("top_logprobs").EnumerateArray().Where(t => t.ValueKind == JsonValueKind.Object), t =>
+                Assert.Equal(20, t.EnumerateObject().Count())
+            );
+        }
+        var (_, chat) = await server.Ask("Hi", ",\"logprobs\":true,\"top_logprobs\":20");
+        var content = chat.GetProperty("choices")[0].GetProperty("logprobs").GetProperty("content").EnumerateArray().ToList();
+        Assert.Equal(Text(chat), string.Concat(content.Select(t => t.GetProperty("token").GetString())));
+        byte[] bytes = [.. content.SelectMany(t => t.GetProperty("bytes").EnumerateArray().Select(b => b.GetByte()))];
+        Assert.Equal(Text(chat), Encoding.UTF8.GetString(bytes));
+        Assert.All(content, t =>
+            Assert.Equal(20, t.GetProperty("top_logprobs").EnumerateArray().DistinctBy(l => l.GetProperty("token").GetString()).Count())
+        );
     }
 
     [Fact]

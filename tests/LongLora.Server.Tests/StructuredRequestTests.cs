@@ -66,4 +66,58 @@ public sealed class StructuredRequestTests
 
         static JsonElement Call(JsonElement choice) => choice.GetProperty("message").GetProperty("tool_calls")[0];
     }
+
+    // Whole, streamed, and as a response: half a call is a call with half of its arguments, and no text.
+    [Fact]
+    public async Task A_call_that_is_cut_off_is_no_text()
+    {
+        await using var server = await RunningServer.Start();
+        var cut = 0;
+        foreach (var most in Enumerable.Range(1, 40))
+        {
+            var more = Tools + $",\"tool_choice\":\"required\",\"seed\":4,\"temperature\":1,\"max_tokens\":{most}";
+            var (status, body) = await server.Ask("Feed the dog.", more);
+            Assert.Equal(200, status);
+            var choice = body.GetProperty("choices")[0];
+            var message = choice.GetProperty("message");
+            Assert.True(string.IsNullOrEmpty(message.GetProperty("content").GetString()), message.ToString());
+            List<(string, string)> calls = message.TryGetProperty("tool_calls", out var told) ? Read(told.EnumerateArray()) : [];
+            cut += choice.GetProperty("finish_reason").GetString() == "length" && calls.Count > 0 && !IsWhole(calls[^1].Item2) ? 1 : 0;
+
+            var (events, _) = await server.Stream(
+                "/v1/chat/completions",
+                "{\"messages\":[{\"role\":\"user\",\"content\":\"Feed the dog.\"}],\"stream\":true" + more + "}"
+            );
+            var deltas = events.Select(e => e.GetProperty("choices")[0].GetProperty("delta")).ToList();
+            Assert.Equal("", string.Concat(deltas.Select(d => d.TryGetProperty("content", out var text) ? text.GetString() : "")));
+            Assert.Equal(
+                calls,
+                Read(deltas.SelectMany(d => d.TryGetProperty("tool_calls", out var some) ? some.EnumerateArray().ToList() : []))
+            );
+            Assert.Equal(
+                choice.GetProperty("finish_reason").GetString(),
+                events[^1].GetProperty("choices")[0].GetProperty("finish_reason").GetString()
+            );
+        }
+        Assert.True(cut > 0, "no call was cut off in its arguments");
+
+        static List<(string, string)> Read(IEnumerable<JsonElement> calls) =>
+            [
+                .. calls
+                    .Select(c => c.GetProperty("function"))
+                    .Select(f => (f.GetProperty("name").GetString()!, f.GetProperty("arguments").GetString()!)),
+            ];
+        static bool IsWhole(string json)
+        {
+            try
+            {
+                using var parsed = JsonDocument.Parse(json);
+                return true;
+            }
+            catch (JsonException)
+            {
+                return false;
+            }
+        }
+    }
 }

@@ -158,6 +158,24 @@ public class TransportTests
         Assert.Equal(400, (int)(await server.Client.PostAsync("/documents", broken, Cancelled)).StatusCode);
     }
 
+    // curl --data-binary says that any body is a form of fields.
+    [Theory]
+    [InlineData("application/x-www-form-urlencoded")]
+    [InlineData("application/octet-stream")]
+    [InlineData("text/plain; charset=utf-8")]
+    public async Task Document_is_the_body_whatever_its_type_says(string type)
+    {
+        await using var server = await RunningServer.Start();
+        using var sent = Bytes("a=1&b=%20\n\nText."u8.ToArray());
+        sent.Headers.ContentType = System.Net.Http.Headers.MediaTypeHeaderValue.Parse(type);
+        using var response = await server.Client.PostAsync("/documents?name=a.txt", sent, Cancelled);
+        Assert.Equal(200, (int)response.StatusCode);
+        var body = JsonElement.Parse(await response.Content.ReadAsStringAsync(Cancelled));
+        Assert.Equal("a=1&b=%20\n\nText.", body.GetProperty("text").GetString()!.Trim());
+        using var nameless = await server.Client.PostAsync("/documents", sent, Cancelled);
+        Assert.Contains("?name=", (await Error(nameless)).GetProperty("message").GetString(), StringComparison.Ordinal);
+    }
+
     [Theory]
     [InlineData("https://app.example", "https://app.example")]
     [InlineData("*", "*")]

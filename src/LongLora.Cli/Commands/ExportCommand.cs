@@ -149,6 +149,8 @@ internal static class ExportCommand
                 $"{written.Tensors.Count} tensors ({string.Join(", ", types)}), {written.Keys.Count} keys, "
                     + $"{new FileInfo(target).Length / 1048576.0:N1} MiB; read back and checked."
             );
+            if (!parsed.GetValue(alone))
+                WarnOfTokens(context, written, loaded, TokenizerFolder(source.Adapter(parsed)));
             if (
                 parsed.GetValue(alone)
                 && !JsonNode.DeepEquals(
@@ -310,6 +312,7 @@ internal static class ExportCommand
             if (kind is not null)
             {
                 var file = Path.Combine(target, SplitExporter.BaseFile);
+                WarnOfTokens(context, GgufReader.Read(file), loaded, tokenizer);
                 context.Output.WriteLine($"GGUF: {file}, {Path.Combine(target, SplitExporter.AdapterFile)}");
                 context.Output.WriteLine($"Ollama: {WriteModelfile(file, loaded, tokenizer, SplitExporter.AdapterFile)}");
             }
@@ -339,6 +342,17 @@ internal static class ExportCommand
             "bf16" => ScalarType.BFloat16,
             _ => null,
         };
+
+    // The file is right, and engines read a part of it.
+    private static void WarnOfTokens(CliContext context, GgufReader file, LoadedModel loaded, string? tokenizerFolder)
+    {
+        var tokenizer = tokenizerFolder is null ? loaded.Tokenizer : TokenizerLoader.Load(tokenizerFolder);
+        if (tokenizer is not null && GgufTokenSameness.FindDifferences(tokenizer, file) is { Count: > 0 } kinds)
+            context.Error.WriteLine(
+                $"Warning: llama.cpp makes other tokens than this model's tokenizer of {string.Join(", ", kinds)}, because it does not "
+                    + "follow these rules. Answers to other text are not affected."
+            );
+    }
 
     // What Ollama needs besides the file. A template that cannot be converted is left to Ollama.
     private static string WriteModelfile(string gguf, LoadedModel loaded, string? tokenizerFolder, string? adapter = null)

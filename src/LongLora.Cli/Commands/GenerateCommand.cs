@@ -99,7 +99,9 @@ internal static class GenerateCommand
         (text, file) switch
         {
             ({ } given, null) => given.Replace("\\n", "\n", StringComparison.Ordinal),
-            (null, { } path) => File.Exists(path) ? File.ReadAllText(path) : throw new DataException($"There is no prompt file '{path}'."),
+            (null, { } path) => File.Exists(path)
+                ? Utf8TextReader.ReadFile(path)
+                : throw new DataException($"There is no prompt file '{path}'."),
             _ => throw new ConfigurationException("Give the prompt with either --prompt or --prompt-file."),
         };
 }

@@ -54,8 +54,8 @@ internal static class TokenizerCommand
                 ?? throw new CheckpointException($"Cannot encode text because the model in '{source.Location}' has no tokenizer.");
             var isPlain = parsed.GetValue(plain);
             var ids = tokenizer.Encode(parsed.GetValue(text) ?? context.Input.ReadToEnd(), addSpecial: !isPlain, parseSpecial: !isPlain);
-            foreach (var token in TokenPreview.Read(new TrainingExample(ids, null, "text"), tokenizer))
-                context.Output.WriteLine($"{token.Id, 7}  {JsonSerializer.Serialize(token.Text, s_readable)}");
+            foreach (var id in ids)
+                context.Output.WriteLine($"{id, 7}  {JsonSerializer.Serialize(TokenText.Write(tokenizer, id), s_readable)}");
             json.Write(parsed, context, () => JsonSerializer.Serialize(new { ids }));
             return ExitCode.Done;
         });

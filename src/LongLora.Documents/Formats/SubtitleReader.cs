@@ -2,6 +2,7 @@ using System.Net;
 using System.Text;
 using System.Text.RegularExpressions;
 using LongLora.Data;
+using LongLora.Runtime;
 
 namespace LongLora.Documents.Formats;
 

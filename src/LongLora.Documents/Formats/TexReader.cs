@@ -1,6 +1,7 @@
 using System.Text;
 using System.Text.RegularExpressions;
 using LongLora.Data;
+using LongLora.Runtime;
 
 namespace LongLora.Documents.Formats;
 

@@ -34,7 +34,7 @@ internal sealed class ChatFormat(GenerationRequest request) : EndpointFormat(req
                 calls.Count > 0 ? [.. calls.Select(c => new Call(null, c.Id, "function", new(c.Name, c.Arguments)))] : null
             ),
             logprobs = LogProbabilityForm.ToChat(result.LogProbabilities, Tokenizer),
-            finish_reason = GetReason(result, calls.Count > 0),
+            finish_reason = GetReason(result, HasCalled(calls)),
         };
     }
 
@@ -62,7 +62,7 @@ internal sealed class ChatFormat(GenerationRequest request) : EndpointFormat(req
             piece.Result is { } result && calls.Count == 0 ? GetReason(result) : null
         );
         if (piece.Result is { } last && calls.Count > 0)
-            yield return MakeChunk(index, new Delta(null, null), null, GetReason(last, isCall: true));
+            yield return MakeChunk(index, new Delta(null, null), null, GetReason(last, HasCalled(calls)));
     }
 
     internal override IEnumerable<StreamEvent> End(IReadOnlyList<GenerationResult> results)
@@ -106,6 +106,9 @@ internal sealed class ChatFormat(GenerationRequest request) : EndpointFormat(req
                 },
             }
         );
+
+    // A stop text may cut a call off, too.
+    private static bool HasCalled(IReadOnlyList<ToolCall> calls) => calls.Count > 0 && !calls[^1].IsCut;
 
     private static string GetReason(GenerationResult result, bool isCall) =>
         isCall && result.Finish == FinishReason.Stop ? "tool_calls" : GetReason(result);

@@ -1,4 +1,3 @@
-using System.Text;
 using LongLora.Generation;
 using LongLora.Tokenization;
 
@@ -32,10 +31,10 @@ internal static class LogProbabilityForm
         tokens.AddRange((answer ?? []).Select(t => (t.Token, (TokenLogProbability?)t)));
         return new
         {
-            tokens = tokens.Select(t => Decode(t.Token, tokenizer)),
+            tokens = tokens.Select(t => TokenText.Write(tokenizer, t.Token)),
             token_logprobs = tokens.Select(t => t.Known?.LogProbability),
             top_logprobs = tokens.Select(t =>
-                t.Known?.Likeliest.GroupBy(l => Decode(l.Token, tokenizer)).ToDictionary(l => l.Key, l => l.First().LogProbability)
+                t.Known?.Likeliest.GroupBy(l => TokenText.Write(tokenizer, l.Token)).ToDictionary(l => l.Key, l => l.First().LogProbability)
             ),
             text_offset = tokens.Select(t => offsets.Take(t.Token)).ToList(),
         };
@@ -44,19 +43,17 @@ internal static class LogProbabilityForm
     private static object Describe(TokenLogProbability token, ITokenizer tokenizer) =>
         new
         {
-            token = Decode(token.Token, tokenizer),
+            token = TokenText.Write(tokenizer, token.Token),
             logprob = token.LogProbability,
             bytes = ListBytes(token.Token, tokenizer),
             top_logprobs = token.Likeliest.Select(l => new
             {
-                token = Decode(l.Token, tokenizer),
+                token = TokenText.Write(tokenizer, l.Token),
                 logprob = l.LogProbability,
                 bytes = ListBytes(l.Token, tokenizer),
             }),
         };
 
-    private static string Decode(int token, ITokenizer tokenizer) => tokenizer.Decode([token], skipSpecial: false);
-
-    private static IEnumerable<int> ListBytes(int token, ITokenizer tokenizer) =>
-        Encoding.UTF8.GetBytes(Decode(token, tokenizer)).Select(b => (int)b);
+    // Not an array of bytes, which JSON writes in Base64.
+    private static IEnumerable<int> ListBytes(int token, ITokenizer tokenizer) => TokenText.GetBytes(tokenizer, token).Select(b => (int)b);
 }

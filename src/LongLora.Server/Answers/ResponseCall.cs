@@ -11,6 +11,9 @@ internal sealed record ResponseCall(string Id, ToolCall Call)
     internal static IReadOnlyList<ResponseCall> Number(IReadOnlyList<ToolCall> calls) =>
         [.. calls.Select(call => new ResponseCall("fc_" + Guid.NewGuid().ToString("N"), call))];
 
+    /// <summary>How it ended.</summary>
+    internal string Status => Call.IsCut ? "incomplete" : "completed";
+
     /// <summary>The item. One that has just begun has no arguments yet.</summary>
     internal object ToItem(string status) =>
         new
@@ -19,7 +22,7 @@ internal sealed record ResponseCall(string Id, ToolCall Call)
             id = Id,
             call_id = Call.Id,
             name = Call.Name,
-            arguments = status == "completed" ? Call.Arguments : "",
+            arguments = status == "in_progress" ? "" : Call.Arguments,
             status,
         };
 }

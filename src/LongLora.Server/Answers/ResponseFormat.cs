@@ -117,8 +117,9 @@ internal sealed class ResponseFormat(GenerationRequest request, string? instruct
 
         yield return MakeEvent("response.output_item.added", ("output_index", place), ("item", call.ToItem("in_progress")));
         yield return Make("delta", ("delta", call.Call.Arguments));
-        yield return Make("done", ("name", call.Call.Name), ("arguments", call.Call.Arguments));
-        yield return MakeEvent("response.output_item.done", ("output_index", place), ("item", call.ToItem("completed")));
+        if (!call.Call.IsCut)
+            yield return Make("done", ("name", call.Call.Name), ("arguments", call.Call.Arguments));
+        yield return MakeEvent("response.output_item.done", ("output_index", place), ("item", call.ToItem(call.Status)));
     }
 
     private static string GetStatus(GenerationResult? result) =>
@@ -171,7 +172,7 @@ internal sealed class ResponseFormat(GenerationRequest request, string? instruct
             seed = Seed,
             output = result is null
                 ? []
-                : (object[])[.. _hasMessage ? [MakeItem(result)] : (object[])[], .. _calls.Select(c => c.ToItem("completed"))],
+                : (object[])[.. _hasMessage ? [MakeItem(result)] : (object[])[], .. _calls.Select(c => c.ToItem(c.Status))],
             parallel_tool_calls = IsParallel,
             previous_response_id = (object?)null,
             reasoning = new { effort = (object?)null, summary = (object?)null },

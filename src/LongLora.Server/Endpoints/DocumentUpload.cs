@@ -52,7 +52,7 @@ internal static class DocumentUpload
         time.CancelAfter(s_bodyTime);
         try
         {
-            if (context.Request.HasFormContentType)
+            if (IsForm(context.Request))
                 return await CopyForm(context, bytes, name, options, time.Token);
             await context.Request.Body.CopyToAsync(bytes, time.Token);
             return name;
@@ -62,6 +62,10 @@ internal static class DocumentUpload
             throw new ApiException(408, $"The document did not arrive within {s_bodyTime.TotalMinutes:N0} minutes.", code: "timeout");
         }
     }
+
+    // A form of fields alone has no files. curl says of any body that it is one, unless it is told otherwise.
+    private static bool IsForm(HttpRequest request) =>
+        request.ContentType?.StartsWith("multipart/form-data", StringComparison.OrdinalIgnoreCase) == true;
 
     private static async Task<string?> CopyForm(
         HttpContext context,

@@ -1,3 +1,4 @@
+using LongLora.Tokenization;
 using Microsoft.AspNetCore.Http;
 
 namespace LongLora.Server;
@@ -43,7 +44,7 @@ internal static class Tokens
                 count = ids.Count,
                 max_model_len = model.Context,
                 tokens = ids,
-                token_strs = texts ? ids.Select(id => model.Tokenizer.Decode([id], skipSpecial: false)) : null,
+                token_strs = texts ? ids.Select(id => TokenText.Write(model.Tokenizer, id)) : null,
             },
             EndpointFormat.Json
         );

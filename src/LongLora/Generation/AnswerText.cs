@@ -105,8 +105,7 @@ internal sealed class AnswerText
     }
 
     // The text of a special token, which the decoder leaves out.
-    private string FindHidden(int id) =>
-        _tokenizer.Decode([id], skipSpecial: true).Length > 0 ? "" : _tokenizer.Decode([id], skipSpecial: false);
+    private string FindHidden(int id) => TokenText.IsControl(_tokenizer, id) ? TokenText.Write(_tokenizer, id) : "";
 
     private string End(FinishReason reason)
     {

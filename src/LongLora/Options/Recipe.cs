@@ -24,11 +24,11 @@ public static class Recipe
     {
         try
         {
-            return Parse(File.ReadAllText(path), path, options);
+            return Parse(Utf8TextReader.ReadFile(path), path, options);
         }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        catch (DataException e)
         {
-            throw new ConfigurationException($"Cannot read the recipe '{path}': {e.Message}", e);
+            throw new ConfigurationException(e.Message, e);
         }
     }
 

@@ -119,7 +119,7 @@ internal sealed class ConversationSource : IExampleSource
         if (EndText.Length > 0 && rendered.Text[..rendered.Answers[^1].End].EndsWith(EndText, StringComparison.Ordinal))
             EndedByText++;
         else
-            WithoutEnd += _tokenizer.Decode([ids[length - 1]]).Length > 0 ? 1 : 0;
+            WithoutEnd += TokenText.IsControl(_tokenizer, ids[length - 1]) ? 0 : 1;
         var labels = ids.Take(length).Select((id, i) => isAnswer[i] ? id : TrainingExample.IgnoredLabel);
         var example = new TrainingExample([.. ids.Take(length)], [.. labels], conversation.Origin);
         if (length <= _maxLength)

@@ -1,3 +1,5 @@
+using LongLora.Runtime;
+
 namespace LongLora.Data;
 
 /// <summary>The readers that need only the base library.</summary>

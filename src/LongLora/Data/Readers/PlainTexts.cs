@@ -29,26 +29,13 @@ internal static class PlainTexts
     private static IEnumerable<string> ReadFile(string path) =>
         Path.GetExtension(path).ToLowerInvariant() switch
         {
-            ".txt" or ".md" or ".text" => [ReadText(path)],
+            ".txt" or ".md" or ".text" => [Utf8TextReader.ReadFile(path)],
             ".jsonl" => ReadLines(path),
             ".xml" => XmlDocumentation.Read(path).Select(d => d.Text),
             _ => throw new DataException(
                 $"Cannot read '{path}' as text because its type is not supported. Use .txt, .md, .jsonl or .NET's .xml documentation."
             ),
         };
-
-    private static string ReadText(string path)
-    {
-        try
-        {
-            using var reader = new Utf8TextReader(File.OpenRead(path), path);
-            return reader.ReadToEnd();
-        }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
-        {
-            throw new DataException($"Cannot read '{path}': {e.Message}", e);
-        }
-    }
 
     private static IEnumerable<string> ReadLines(string path)
     {

@@ -23,7 +23,7 @@ internal static partial class LongChatCases
             throw new DataException($"There is no file '{path}'.");
         var cases = new List<RetrievalCase>();
         var number = 0;
-        foreach (var line in File.ReadLines(path))
+        foreach (var line in Utf8TextReader.ReadFile(path).Split('\n'))
         {
             number++;
             if (string.IsNullOrWhiteSpace(line))

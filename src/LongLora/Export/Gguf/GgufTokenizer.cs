@@ -62,11 +62,21 @@ internal sealed class GgufTokenizer
             throw new CheckpointException(
                 $"{path} is not a BPE model (type {file.ModelType}), but engines expect SentencePiece BPE for these architectures."
             );
+        if (!file.EscapeWhitespaces)
+            throw new CheckpointException(
+                $"{path} has escape_whitespaces false, but engines write every space as U+2581. You can export without the tokenizer; "
+                    + "engines then accept only token ids."
+            );
         foreach (var (id, piece) in file.Pieces.Index())
             Set(id, piece.Text, (int)piece.Kind, piece.Score);
         _keys.Add(("tokenizer.ggml.model", "llama"));
         _keys.Add(("tokenizer.ggml.pre", "default"));
         _keys.Add(("tokenizer.ggml.add_space_prefix", file.AddDummyPrefix));
+        // llama.cpp reads these two for Unigram alone; LongLora reads them for BPE too.
+        if (file.RemoveExtraWhitespaces)
+            _keys.Add(("tokenizer.ggml.remove_extra_whitespaces", true));
+        if (file.CharacterMap.Length > 0)
+            _keys.Add(("tokenizer.ggml.precompiled_charsmap", file.CharacterMap));
         AddUnknown(file.Pieces.FindIndex(p => p.Kind == PieceKind.Unknown));
     }
 
@@ -232,7 +242,7 @@ internal sealed class GgufTokenizer
     {
         var file = Path.Combine(_folder, "chat_template.jinja");
         if (File.Exists(file))
-            return File.ReadAllText(file);
+            return Utf8TextReader.ReadFile(file);
         using var config = TokenizerFiles.ReadJsonIfPresent(Path.Combine(_folder, "tokenizer_config.json"));
         if (config is null || !config.RootElement.TryGetProperty("chat_template", out var template))
             return null;

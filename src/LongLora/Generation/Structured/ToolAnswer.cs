@@ -42,49 +42,68 @@ internal sealed class ToolAnswer(ToolCallFormat format, bool isRequired)
         return (content.Length > _given ? content[_given..] : "", calls);
     }
 
-    /// <summary>Text and calls of a whole answer. A call that is cut off stays text.</summary>
+    /// <summary>
+    /// Text and calls of a whole answer. What begins as a call is never text: if the answer is cut off in the arguments, the call has what
+    /// is there of them, and before that there is no call.
+    /// </summary>
     internal (string Content, IReadOnlyList<ToolCall> Calls) Read(string text)
     {
-        var start =
-            !isRequired && format.Mark is { } mark ? text.IndexOf(mark, StringComparison.Ordinal) : text.Length - text.TrimStart().Length;
-        var calls = new List<ToolCall>();
-        var at = start < 0 ? text.Length : start;
-        var (end, expected) = (at, format.Before);
-        while (Match(text, ref at, expected) is { } id && ReadCall(text, ref at) is { } call)
-        {
-            // An identifier behind the arguments is that of the call before.
-            if (calls.Count > 0 && id.Length > 0)
-                calls[^1] = calls[^1] with { Id = id };
-            calls.Add(call);
-            end = at;
-            expected = format.Between ?? "";
-            if (expected.Length == 0)
-                break;
-        }
-        if (calls.Count == 0)
+        if (FindStart(text) is not { } start)
             return (text, []);
-        var behind = end;
-        if (Match(text, ref behind, format.After) is { } last)
+        var (calls, at, expected) = (new List<ToolCall>(), start, format.Before);
+        var before = string.IsNullOrWhiteSpace(text[..start]) ? "" : text[..start];
+        while (expected is not null && Match(text, ref at, expected) is { } id)
         {
-            if (last.Length > 0)
-                calls[^1] = calls[^1] with { Id = last };
-            end = behind;
+            SetId(calls, id);
+            if (ReadCall(text, ref at) is not { } call)
+                return (before, calls);
+            calls.Add(call);
+            expected = call.IsCut ? null : format.Between;
         }
-        return (text[..start] + text[end..].Trim(), calls);
+        // Nothing stands behind calls but the beginning of a further one, which may begin as the end of the last one does.
+        if (Match(text, ref at, format.After) is { } last)
+            SetId(calls, last);
+        return (before, calls);
+    }
+
+    // Where the calls begin; null where the answer is text.
+    private int? FindStart(string text)
+    {
+        if (!isRequired && format.Mark is { } mark)
+            return text.IndexOf(mark, StringComparison.Ordinal) is >= 0 and var found ? found : null;
+        var start = text.Length - text.TrimStart().Length;
+        var name = start;
+        return isRequired || (Match(text, ref name, format.Before) is not null && MayBeCall(text.AsSpan(name))) ? start : null;
+    }
+
+    // Without a mark, an answer in JSON may begin as a call does. The quotation mark behind the name tells.
+    private bool MayBeCall(ReadOnlySpan<char> text)
+    {
+        var end = text.IndexOf(Inside[0]);
+        return end < 0 || text[end..].StartsWith(Inside) || Inside.AsSpan().StartsWith(text[end..]);
+    }
+
+    private string Inside => format.Inside.Split(ToolCallFormat.Id)[0];
+
+    // An identifier behind the arguments is that of the call before.
+    private static void SetId(List<ToolCall> calls, string id)
+    {
+        if (calls.Count > 0 && id.Length > 0)
+            calls[^1] = calls[^1] with { Id = id };
     }
 
     private ToolCall? ReadCall(string text, ref int at)
     {
-        var inside = format.Inside.Split(ToolCallFormat.Id)[0];
-        var end = text.IndexOf(inside, at, StringComparison.Ordinal);
+        var end = text.IndexOf(Inside, at, StringComparison.Ordinal);
         if (end < 0)
             return null;
         var name = text[at..end];
         var position = end;
-        if (Match(text, ref position, format.Inside) is not { } id || ReadObject(text, position) is not { } arguments)
+        if (Match(text, ref position, format.Inside) is not { } id)
             return null;
-        at = position + arguments.Length;
-        return new ToolCall(id.Length > 0 ? id : NewId(), name, arguments);
+        var arguments = ReadObject(text, position);
+        at = position + (arguments ?? text[position..]).Length;
+        return new ToolCall(id.Length > 0 ? id : NewId(), name, arguments ?? text[position..]) { IsCut = arguments is null };
     }
 
     // Reads a text in which an identifier may stand. Null where the answer has something else.

@@ -99,7 +99,7 @@ public sealed partial class ChatTemplate
         if (NamedTemplates.All.TryGetValue(choice, out var source))
             return new ChatTemplate(source, $"template '{choice}'");
         if (File.Exists(choice))
-            return new ChatTemplate(File.ReadAllText(choice), choice);
+            return new ChatTemplate(Utf8TextReader.ReadFile(choice), choice);
         throw new ConfigurationException(
             $"There is no template '{choice}'. Use auto (the model's own), {string.Join(", ", Names)}, or a "
                 + $"file.{NearestName.Hint(choice, Names)}"
@@ -115,7 +115,7 @@ public sealed partial class ChatTemplate
     {
         var file = Path.Combine(modelDirectory, "chat_template.jinja");
         if (File.Exists(file))
-            return new ChatTemplate(File.ReadAllText(file), file);
+            return new ChatTemplate(Utf8TextReader.ReadFile(file), file);
         var config = Path.Combine(modelDirectory, "tokenizer_config.json");
         using var document = TokenizerFiles.ReadJsonIfPresent(config);
         if (

@@ -210,21 +210,38 @@ internal static class GgufTokenizerFiles
     {
         if (vocabulary.Model == "gpt2")
             return null;
-        if (vocabulary.Model == "t5")
-            return vocabulary.CharacterMap.Length == 0
-                ? null
-                : new JsonObject { ["type"] = "Precompiled", ["precompiled_charsmap"] = Convert.ToBase64String(vocabulary.CharacterMap) };
-        var replace = new JsonObject
+        var steps = new List<JsonNode>();
+        if (vocabulary.CharacterMap.Length > 0)
+            steps.Add(
+                new JsonObject { ["type"] = "Precompiled", ["precompiled_charsmap"] = Convert.ToBase64String(vocabulary.CharacterMap) }
+            );
+        if (vocabulary.RemoveExtraWhitespaces)
+        {
+            // Not ^ and $, which stand for the ends of lines in Python.
+            steps.Add(Replace("Regex", @"\A +| +\z", ""));
+            steps.Add(Replace("Regex", " {2,}", " "));
+        }
+        if (vocabulary.Model != "t5")
+        {
+            if (vocabulary.AddSpacePrefix)
+                steps.Add(new JsonObject { ["type"] = "Prepend", ["prepend"] = Space });
+            steps.Add(Replace("String", " ", Space));
+        }
+        return steps.Count switch
+        {
+            0 => null,
+            1 => (JsonObject)steps[0],
+            _ => new JsonObject { ["type"] = "Sequence", ["normalizers"] = new JsonArray([.. steps]) },
+        };
+    }
+
+    private static JsonObject Replace(string kind, string pattern, string content) =>
+        new()
         {
             ["type"] = "Replace",
-            ["pattern"] = new JsonObject { ["String"] = " " },
-            ["content"] = Space,
+            ["pattern"] = new JsonObject { [kind] = pattern },
+            ["content"] = content,
         };
-        if (!vocabulary.AddSpacePrefix)
-            return replace;
-        var prepend = new JsonObject { ["type"] = "Prepend", ["prepend"] = Space };
-        return new JsonObject { ["type"] = "Sequence", ["normalizers"] = new JsonArray(prepend, replace) };
-    }
 
     private static JsonObject? PreTokenizer(GgufVocabulary vocabulary)
     {
@@ -283,12 +300,7 @@ internal static class GgufTokenizerFiles
         if (vocabulary.Model == "t5")
             return Metaspace(vocabulary);
         var steps = new JsonArray(
-            new JsonObject
-            {
-                ["type"] = "Replace",
-                ["pattern"] = new JsonObject { ["String"] = Space },
-                ["content"] = " ",
-            },
+            Replace("String", Space, " "),
             new JsonObject { ["type"] = "ByteFallback" },
             new JsonObject { ["type"] = "Fuse" }
         );

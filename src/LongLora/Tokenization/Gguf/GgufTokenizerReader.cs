@@ -5,7 +5,8 @@ namespace LongLora.Tokenization;
 
 /// <summary>
 /// Builds a tokenizer from the metadata of a GGUF file: byte-level BPE by merges, SentencePiece BPE by scores, or Unigram. Its tokens are
-/// llama.cpp's: text is not normalized, and control tokens are recognized only where special tokens are parsed.
+/// llama.cpp's: byte-level models do not normalize text, and control tokens are recognized only where special tokens are parsed. Rules of
+/// SentencePiece that the file has are followed, also those that llama.cpp reads for Unigram alone.
 /// </summary>
 internal static class GgufTokenizerReader
 {
@@ -57,16 +58,15 @@ internal static class GgufTokenizerReader
     private static TextTokenizer ScoredPieces(GgufVocabulary vocabulary)
     {
         var (tokens, ids) = Ordinary(vocabulary, PieceBytes);
-        List<TextStep> steps = [new ReplaceCharacterStep(' ', Space)];
-        // In front of every part of a text between added tokens.
-        if (vocabulary.AddSpacePrefix)
-            steps.Insert(0, new PrependStep(" ", PrependRule.Always));
+        var rules = Rules(vocabulary, isUnigram: false, []);
+        var map = SentencePieceTokenizer.ReadCharacterMap(rules, vocabulary.File);
         var merges = SentencePieceTokenizer.MakeMerges(ids.Select(t => (t.Key, t.Value, vocabulary.Scores[t.Value])), ids);
         return new TextTokenizer(
             Parts(vocabulary, tokens, Characters(vocabulary, ids, merges)) with
             {
-                Preparation = new StepSequence(steps),
-                LeadingSpace = vocabulary.AddSpacePrefix ? LeadingSpace.StripOnce : LeadingSpace.Keep,
+                // A space stands in front of every part of a text between added tokens.
+                Preparation = new SentencePieceNormalizer(rules, userSymbols: null, prefixEverywhere: true, map),
+                LeadingSpace = rules.LeadingSpace,
                 Unstripped = vocabulary.Unknown,
             }
         );
@@ -104,7 +104,7 @@ internal static class GgufTokenizerReader
                 ["pad_token"] = Written(vocabulary.Padding),
             }
         );
-        var file = SentencePieceFile.Unigram(pieces, vocabulary.CharacterMap, vocabulary.AddSpacePrefix, vocabulary.RemoveExtraWhitespaces);
+        var file = Rules(vocabulary, isUnigram: true, pieces);
         try
         {
             return SentencePieceTokenizer.Build(file, vocabulary.File, settings);
@@ -114,6 +114,9 @@ internal static class GgufTokenizerReader
             throw new CheckpointException($"{e.Message}.", e);
         }
     }
+
+    private static SentencePieceFile Rules(GgufVocabulary vocabulary, bool isUnigram, IEnumerable<Piece> pieces) =>
+        SentencePieceFile.Of(isUnigram, pieces, vocabulary.CharacterMap, vocabulary.AddSpacePrefix, vocabulary.RemoveExtraWhitespaces);
 
     // SentencePiece has exactly one unknown piece.
     private static PieceKind Kind(GgufVocabulary vocabulary, int id) =>

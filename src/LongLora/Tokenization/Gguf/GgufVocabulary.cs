@@ -79,7 +79,7 @@ internal sealed record GgufVocabulary
     /// <summary>Whether a space is written in front of a text.</summary>
     public bool AddSpacePrefix { get; init; }
 
-    /// <summary>Whether neighboring spaces become one (Unigram).</summary>
+    /// <summary>Whether neighboring spaces become one, and those around a text none.</summary>
     public bool RemoveExtraWhitespaces { get; init; }
 
     /// <summary>SentencePiece's <c>precompiled_charsmap</c>; empty for none.</summary>
@@ -110,6 +110,11 @@ internal sealed record GgufVocabulary
             ];
         }
     }
+
+    /// <summary>
+    /// What llama.cpp takes of it: of SentencePiece BPE it knows the space before a text, and no other rule that rewrites text.
+    /// </summary>
+    public GgufVocabulary ForEngines() => Model == "llama" ? this with { RemoveExtraWhitespaces = false, CharacterMap = [] } : this;
 
     /// <summary>A hash of everything that tokens and rendered conversations depend on.</summary>
     public string ComputeDigest()

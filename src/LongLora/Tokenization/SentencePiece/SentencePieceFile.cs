@@ -64,16 +64,29 @@ internal sealed class SentencePieceFile
         return stream.ReadByte() is 0x0A or < 0;
     }
 
-    /// <summary>What another file says of a Unigram model.</summary>
+    /// <summary>What decoding does with the space that the normalizer writes before a text.</summary>
+    public LeadingSpace LeadingSpace =>
+        RemoveExtraWhitespaces ? LeadingSpace.StripWhileEmpty
+        : AddDummyPrefix ? LeadingSpace.StripOnce
+        : LeadingSpace.Keep;
+
+    /// <summary>What another file says of a model.</summary>
+    /// <param name="isUnigram">Whether it is a Unigram model, or BPE.</param>
     /// <param name="pieces">The pieces, by id.</param>
     /// <param name="map">precompiled_charsmap.</param>
     /// <param name="addDummyPrefix">Whether a space is written in front of a text.</param>
     /// <param name="removeExtraWhitespaces">Whether neighboring spaces become one.</param>
-    public static SentencePieceFile Unigram(IEnumerable<Piece> pieces, byte[] map, bool addDummyPrefix, bool removeExtraWhitespaces)
+    public static SentencePieceFile Of(
+        bool isUnigram,
+        IEnumerable<Piece> pieces,
+        byte[] map,
+        bool addDummyPrefix,
+        bool removeExtraWhitespaces
+    )
     {
         var file = new SentencePieceFile
         {
-            ModelType = 1,
+            ModelType = isUnigram ? 1 : 2,
             CharacterMap = map,
             AddDummyPrefix = addDummyPrefix,
             RemoveExtraWhitespaces = removeExtraWhitespaces,

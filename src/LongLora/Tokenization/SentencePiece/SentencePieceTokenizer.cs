@@ -55,10 +55,7 @@ internal static class SentencePieceTokenizer
                 Model = BuildModel(file, unknown, userSymbols),
                 Preparation = new SentencePieceNormalizer(file, userSymbols, settings.Legacy, ReadCharacterMap(file, path)),
                 AddedTokens = added,
-                LeadingSpace =
-                    file.RemoveExtraWhitespaces ? LeadingSpace.StripWhileEmpty
-                    : file.AddDummyPrefix ? LeadingSpace.StripOnce
-                    : LeadingSpace.Keep,
+                LeadingSpace = file.LeadingSpace,
                 Unstripped = unknown,
                 // transformers' LlamaTokenizer writes BOS unless told otherwise.
                 Prefix = TokenizerSettings.ChooseSpecialIds(settings.AddBos ?? bos is not null, "bos_token", bos, []),
@@ -119,7 +116,9 @@ internal static class SentencePieceTokenizer
     private static string? FindControl(SentencePieceFile file, string piece) =>
         file.Pieces.Exists(p => p.Kind == PieceKind.Control && p.Text == piece) ? piece : null;
 
-    private static CharacterMap? ReadCharacterMap(SentencePieceFile file, string path)
+    /// <summary>The character map of a model; null for the identity.</summary>
+    /// <exception cref="CheckpointException">It is damaged.</exception>
+    internal static CharacterMap? ReadCharacterMap(SentencePieceFile file, string path)
     {
         try
         {

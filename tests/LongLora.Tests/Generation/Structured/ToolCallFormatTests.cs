@@ -265,6 +265,59 @@ public sealed class ToolCallFormatTests
         Assert.Equal(calls.Select(c => (c.Name, c.Arguments)), reader.Read(answer).Calls.Select(c => (c.Name, c.Arguments)));
     }
 
+    // Every beginning of an answer: its calls are those of the whole, the last perhaps with a part of its arguments. None of it is text.
+    [Theory]
+    [InlineData("qwen")]
+    [InlineData("mistral")]
+    [InlineData("mistral-names")]
+    [InlineData("llama")]
+    [InlineData("deepseek")]
+    [InlineData("smollm3")]
+    [InlineData("bare")]
+    [InlineData("gpt-oss")]
+    [InlineData("xml")]
+    public void An_answer_that_is_cut_off_has_no_part_of_a_call_in_its_text(string template)
+    {
+        for (var seed = 0; seed < 6; seed++)
+        {
+            var prepared = Chat(template).Prepare([new("user", "x")], ConversationForm.Standard, Tools(isRequired: true), null);
+            var text = Draw(prepared, new Random(seed));
+            var (_, whole) = prepared.NewAnswer()!.Read(text);
+            Assert.All(whole, c => Assert.False(c.IsCut));
+            // One of a free answer, which begins as this one does.
+            var free = new ToolAnswer(prepared.Calls!, isRequired: false);
+            for (var length = 0; length <= text.Length; length++)
+            {
+                var reader = prepared.NewAnswer()!;
+                Assert.Equal("", reader.Append(text[..length]));
+                var (further, calls) = reader.Finish();
+                Assert.Equal("", further.Trim());
+                Assert.Equal(whole.Take(calls.Count).Select(c => c.Name), calls.Select(c => c.Name));
+                Assert.All(calls.SkipLast(1), c => Assert.False(c.IsCut));
+                Assert.All(calls.Zip(whole), p => Assert.StartsWith(p.First.Arguments, p.Second.Arguments, StringComparison.Ordinal));
+                Assert.All(calls.Zip(whole), p => Assert.Equal(p.First.IsCut, p.First.Arguments != p.Second.Arguments));
+                if (length - (text.Length - text.TrimStart().Length) >= prepared.Calls!.Before.Length)
+                    Assert.Equal(
+                        calls.Select(c => (c.Name, c.Arguments)),
+                        free.Read(text[..length]).Calls.Select(c => (c.Name, c.Arguments))
+                    );
+            }
+        }
+    }
+
+    // JSON that a schema asks for may begin as a call without a mark does.
+    [Theory]
+    [InlineData("{\"name\": \"Bob\", \"age\": 3}")]
+    [InlineData("{\"name\": \"Bob\", \"a")]
+    [InlineData("{\"name\": \"Bob\"}")]
+    public void Json_that_is_no_call_stays_text_where_calls_have_no_mark(string answer)
+    {
+        var reader = new ToolAnswer(ToolCallFormat.Plain, isRequired: false);
+        var given = reader.Append(answer);
+        var expected = answer.EndsWith("\"a", StringComparison.Ordinal) ? "" : answer;
+        Assert.Equal(expected, given + reader.Finish().Further);
+    }
+
     [Fact]
     public void A_call_that_has_begun_can_be_nothing_but_a_call_of_a_tool()
     {

@@ -1,7 +1,6 @@
 using System.Text;
-using LongLora.Runtime;
 
-namespace LongLora.Data;
+namespace LongLora.Runtime;
 
 /// <summary>
 /// A text file as UTF-8: a file that begins with a byte order mark of UTF-16 or UTF-32 is converted while it is read, every other file

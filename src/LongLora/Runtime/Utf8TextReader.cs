@@ -1,8 +1,7 @@
 using System.Buffers;
 using System.Text.Unicode;
-using LongLora.Runtime;
 
-namespace LongLora.Data;
+namespace LongLora.Runtime;
 
 /// <summary>
 /// Reads UTF-8 strictly: a wrong byte is an error that gives its position in the file. <see cref="StreamReader"/> cannot tell the position,
@@ -19,6 +18,21 @@ internal sealed class Utf8TextReader(Stream stream, string origin) : TextReader
         _ended;
     private long _offset,
         _line = 1;
+
+    /// <summary>The whole text of a file that somebody wrote.</summary>
+    /// <exception cref="DataException">It is not text, or cannot be read.</exception>
+    public static string ReadFile(string path)
+    {
+        try
+        {
+            using var reader = new Utf8TextReader(File.OpenRead(path), path);
+            return reader.ReadToEnd();
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            throw new DataException($"Cannot read '{path}': {e.Message}", e);
+        }
+    }
 
     /// <summary>Reads at least one character, or returns 0 at the end.</summary>
     /// <param name="buffer">At least two characters, so that a surrogate pair fits.</param>
@@ -40,7 +54,7 @@ internal sealed class Utf8TextReader(Stream stream, string origin) : TextReader
             if (status == OperationStatus.InvalidData)
                 throw new DataException(
                     $"Cannot read {origin}:{_line} as text because byte {_offset} (0x{_bytes[_start]:X2}) is not UTF-8. Convert the "
-                        + "file to UTF-8."
+                        + "text to UTF-8."
                 );
             if (_ended)
                 return 0;
