@@ -155,7 +155,8 @@ public static class FineTune
         });
         return new FineTuneResult(run.ResultPath, model.Config, parameters.Count)
         {
-            Notes = [.. told, .. data.Notes, .. DescribeSkipped(optimizer)],
+            Notes = [.. told, .. data.Notes, .. DescribeSkipped(optimizer), .. DescribeFurther(options, optimizer)],
+            Steps = optimizer.Steps,
             SkippedSteps = optimizer.Skipped,
         };
     }
@@ -186,6 +187,13 @@ public static class FineTune
         if (optimizer.Skipped > 0)
             yield return $"{optimizer.Skipped:N0} of {optimizer.Steps:N0} steps were skipped because their gradients were far larger than "
                 + "those before. Lines of metrics.jsonl with \"skipped\" say which; check the text of such steps if there are many.";
+    }
+
+    private static IEnumerable<string> DescribeFurther(FineTuneOptions options, AdamW optimizer)
+    {
+        if (optimizer.Steps > options.Optimizer.Steps)
+            yield return $"steps is {options.Optimizer.Steps}, but the run had already done {optimizer.Steps:N0}. The result is that of "
+                + $"step {optimizer.Steps:N0}: weights of earlier steps are only in checkpoints that were kept.";
     }
 
     /// <summary>How to open the model of a run: with positions for the new context.</summary>

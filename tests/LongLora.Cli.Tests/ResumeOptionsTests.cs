@@ -80,4 +80,15 @@ public class ResumeOptionsTests : CliRun
         // Of two layers instead of one, so that it trains other weights.
         Fail(ExitCode.Usage, ["base model: "], Train(Stories, "--resume"));
     }
+
+    [Fact]
+    public void Fewer_steps_than_were_done_leave_the_result_of_the_last_one_and_say_so()
+    {
+        var result = File.ReadAllBytes(At("run", "adapter", "adapter_model.safetensors"));
+        var shown = Succeed(Train(_model, "--resume", "--steps", "2"));
+        Assert.Contains("all 3 steps were already done", shown, StringComparison.Ordinal);
+        Assert.Contains("steps is 2, but the run had already done 3. The result is that of step 3", shown, StringComparison.Ordinal);
+        Assert.Equal(result, File.ReadAllBytes(At("run", "adapter", "adapter_model.safetensors")));
+        Assert.DoesNotContain("steps is", Succeed(Train(_model, "--resume")), StringComparison.Ordinal);
+    }
 }
