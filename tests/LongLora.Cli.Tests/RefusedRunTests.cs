@@ -43,4 +43,29 @@ public class RefusedRunTests : CliRun
         Assert.NotEqual(ExitCode.Done, Run([.. arguments, "--output", At("before", "run")]).Code);
         Assert.True(Directory.Exists(At("before", "run")));
     }
+
+    [Theory]
+    [InlineData("train", "--model DIR|--data PATH[@WEIGHT]|--context N|--output DIR")]
+    [InlineData("sft", "--model DIR|--data PATH[@WEIGHT]|--context N|--output DIR")]
+    [InlineData("sft --show 1", "--model DIR|--data PATH[@WEIGHT]|--context N")]
+    [InlineData("plan", "--model DIR|--context N")]
+    [InlineData("plan --model llama-2-7b", "--context N: new context in tokens.")]
+    [InlineData("train --model m --data d --output o", "--context N: new context in tokens.")]
+    [InlineData("train --from-scratch c --tuning full --data d --output o", "--context N: new context in tokens.")]
+    [InlineData("train --model m --data d --context 8", "--output DIR")]
+    public void What_is_missing_is_named_and_nothing_else(string line, string missing)
+    {
+        var words = line.Split(' ');
+        var (code, _, error) = Run(words);
+        Assert.Equal(ExitCode.Usage, code);
+        Assert.Equal(
+            missing.Split('|').Select(m => $"longlora {words[0]} needs {m}").Select(m => m.Split(':')[0]),
+            error.TrimEnd().Split(Environment.NewLine).Select(l => l.Split(':')[0])
+        );
+        Assert.DoesNotContain("required", error, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void A_context_of_0_that_was_given_is_not_missing() =>
+        Fail(ExitCode.Usage, ["context is 0; it must be at least 2 tokens"], "plan", "--model", "llama-2-7b", "--context", "0");
 }
