@@ -208,6 +208,12 @@ public static class FineTune
                     + $"Give a context of at least {native}."
             );
         }
+        if (isShort && options.Model.RopeFactor is not null)
+            throw new ConfigurationException(
+                $"rope-factor is {options.Model.RopeFactor}, but context is {options.Model.Context}, and the model in "
+                    + $"'{options.Model.Path}' keeps its positions for {native} tokens. Remove rope-factor, or give a context of at least "
+                    + $"{native}."
+            );
         return new LoadOptions
         {
             Context = isShort ? null : options.Model.Context,

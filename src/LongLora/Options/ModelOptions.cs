@@ -46,7 +46,7 @@ public sealed record ModelOptions
         );
         problems.Require(
             FromScratch is not null || Tokenizer is null,
-            "tokenizer is '{Tokenizer}', but it applies only with from-scratch; remove it, because the model has its own"
+            $"tokenizer is '{Tokenizer}', but it applies only with from-scratch; remove it, because the model has its own"
         );
         problems.Require(Context >= 2, $"context is {Context}; it must be at least 2 tokens");
         problems.Require(RopeFactor is null or >= 1, $"rope-factor is {RopeFactor}; it must be at least 1");
