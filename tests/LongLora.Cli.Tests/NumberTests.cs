@@ -1,4 +1,5 @@
 using System.CommandLine;
+using LongLora.Cli.Arguments;
 using LongLora.Options;
 using LongLora.Runtime;
 
@@ -79,6 +80,36 @@ public class NumberTests : CliRun
     [InlineData("train --steps 3000000000", "--steps is '3000000000'; it must be from -2147483648 to 2147483647.")]
     public void Whole_number_out_of_range_is_refused_with_the_range(string line, string problem) =>
         Fail(ExitCode.Usage, [problem], line.Split(' '));
+
+    [Fact]
+    public void Counts_below_the_least_one_are_refused()
+    {
+        using var interruption = new Interruption();
+        var error = TextWriter.Null;
+        var root = CliApplication.CreateRoot(new CliContext(TextReader.Null, error, error, interruption, CliJob.Find(error)));
+        var counts = ListCommands(root).SelectMany(c => c.Options.OfType<CountOption>().Select(o => (c, o))).ToList();
+        Assert.True(counts.Count >= 10, $"only {counts.Count}");
+        foreach (var (command, option) in counts)
+        {
+            ParseResult Parse(int count) => root.Parse([.. ListWords(command), $"{option.Name}={count}"]);
+            var problem = $"{option.Name} is {option.Least - 1}; it must be at least {option.Least}.";
+            RequireRefused(Parse(option.Least - 1), problem);
+            Assert.DoesNotContain(Parse(option.Least).Errors, e => e.Message.Contains("at least", StringComparison.Ordinal));
+        }
+    }
+
+    [Theory]
+    [InlineData("data practice --output OUT --documents 0", "--documents is 0; it must be at least 1.")]
+    [InlineData("data questions --data d --output OUT --examples 0", "--examples is 0; it must be at least 1.")]
+    [InlineData("data windows --tokenizer t --context 8 --windows 0 --output OUT", "--windows is 0; it must be at least 1.")]
+    [InlineData("bench dequantize --size 0", "--size is 0; it must be at least 1.")]
+    [InlineData("plan --model llama-2-7b --context 4096 --rate 0", "rate is 0; it must be above 0")]
+    [InlineData("data sdk-docs --every 0 --output OUT", "--every is 0; it must be at least 1.")]
+    public void Counts_of_nothing_are_refused_and_nothing_is_written(string line, string problem)
+    {
+        Fail(ExitCode.Usage, [problem], line.Replace("OUT", At("out"), StringComparison.Ordinal).Split(' '));
+        Assert.False(File.Exists(At("out")));
+    }
 
     private static void RequireRefused(ParseResult parsed, string problem) =>
         Assert.Contains(problem, parsed.Errors.Select(e => e.Message));

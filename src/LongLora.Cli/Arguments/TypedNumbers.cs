@@ -25,6 +25,9 @@ internal static class TypedNumbers
     {
         switch (option)
         {
+            case CountOption count:
+                count.CustomParser = result => ParseCount(result, count);
+                break;
             case Option<int> one:
                 one.CustomParser = Whole<int>;
                 break;
@@ -71,6 +74,14 @@ internal static class TypedNumbers
     private static T Whole<T>(ArgumentResult result)
         where T : struct, System.Numerics.IBinaryInteger<T>, System.Numerics.IMinMaxValue<T> =>
         ParseEach(result, NumberText.ParseWhole<T>).FirstOrDefault();
+
+    private static int ParseCount(ArgumentResult result, CountOption option)
+    {
+        var count = Whole<int>(result);
+        if (count < option.Least && !result.Errors.Any())
+            result.AddError($"{option.Name} is {count}; it must be at least {option.Least}.");
+        return count;
+    }
 
     private static double Real(ArgumentResult result) => ParseEach(result, NumberText.ParseReal).FirstOrDefault();
 

@@ -63,6 +63,7 @@ internal static class PlanCommand
         {
             var options = read(parsed);
             OptionProblems.ThrowIfAny(
+                problems => problems.Require(parsed.GetValue(rate) is null or > 0, $"rate is {parsed.GetValue(rate)}; it must be above 0"),
                 options.Model.Check,
                 problems => options.Method.Check(problems, options.Model),
                 options.Optimizer.Check,
