@@ -271,6 +271,7 @@ internal static class DataCommand
             DefaultValueFactory = _ => 4,
         };
         var seed = new SeedOption("seed", "N", standard: 1);
+        var json = new JsonOption("the counts");
         var command = new Verb(
             "questions",
             "Write questions about long documents, with answers that are known to be correct.",
@@ -284,6 +285,7 @@ internal static class DataCommand
             longest,
             asked,
             seed,
+            json,
         };
         command.SetAction(parsed =>
         {
@@ -309,7 +311,19 @@ internal static class DataCommand
                         }),
                     s_questions
                 ));
+            context.Output.WriteLine($"{parsed.GetValue(count):N0} questions about {texts.Count:N0} documents.");
             context.Output.WriteLine($"Questions: {parsed.GetValue(output)}");
+            json.Write(
+                parsed,
+                context,
+                "data-questions",
+                new
+                {
+                    Questions = parsed.GetValue(output),
+                    Examples = parsed.GetValue(count),
+                    Documents = texts.Count,
+                }
+            );
             return ExitCode.Done;
         });
         return command;
