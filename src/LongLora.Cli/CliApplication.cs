@@ -46,37 +46,7 @@ public static class CliApplication
 
         var verbose = new Option<bool>("--verbose") { Description = "show stack traces", Recursive = true };
         var quiet = new Option<bool>("--quiet") { Description = "show results, warnings and errors, but no progress", Recursive = true };
-        // Not a RootCommand, because that is named after the program file instead of the command that people type.
-        var root = new Command("longlora", "Extends the context window of large language models with LongLoRA.")
-        {
-            QuickstartCommand.Create(context),
-            ReproduceCommand.Create(context),
-            TrainCommand.Create(context),
-            TrainCommand.CreateSft(context),
-            EvaluateCommand.Create(context),
-            ChatCommand.Create(context),
-            ServeCommand.Create(context),
-            GenerateCommand.Create(context),
-            MergeCommand.Create(context),
-            PullCommand.Create(context),
-            ImportCommand.Create(context),
-            ExportCommand.Create(context),
-            QuantizeCommand.Create(context),
-            PrepareCommand.Create(context),
-            ReportCommand.Create(context),
-            InspectCommand.Create(context),
-            PlanCommand.Create(context),
-            BenchCommand.Create(context),
-            TokenizerCommand.Create(context),
-            DataCommand.Create(context),
-            CompletionCommand.Create(context),
-            CompletionCommand.CreateComplete(context),
-            HelpCommand.Create(context),
-            quiet,
-            verbose,
-            new HelpOption("--help", "-h", "-?") { Description = "show this help", Action = new HelpScreen() },
-            new VersionOption() { Description = "show the version and commit" },
-        };
+        var root = CreateRoot(context, quiet, verbose);
         var parsed = root.Parse(args);
         if (parsed.Errors.Count > 0)
             return ReportUsage(parsed, error);
@@ -115,6 +85,46 @@ public static class CliApplication
                 details.WriteLine(e.ToString());
             return code;
         }
+    }
+
+    /// <summary>All commands.</summary>
+    /// <param name="context">What they work with.</param>
+    /// <param name="ofAll">Options that each of them has.</param>
+    internal static Command CreateRoot(CliContext context, params IEnumerable<Option> ofAll)
+    {
+        // Not a RootCommand, because that is named after the program file instead of the command that people type.
+        var root = new Command("longlora", "Extends the context window of large language models with LongLoRA.")
+        {
+            QuickstartCommand.Create(context),
+            ReproduceCommand.Create(context),
+            TrainCommand.Create(context),
+            TrainCommand.CreateSft(context),
+            EvaluateCommand.Create(context),
+            ChatCommand.Create(context),
+            ServeCommand.Create(context),
+            GenerateCommand.Create(context),
+            MergeCommand.Create(context),
+            PullCommand.Create(context),
+            ImportCommand.Create(context),
+            ExportCommand.Create(context),
+            QuantizeCommand.Create(context),
+            PrepareCommand.Create(context),
+            ReportCommand.Create(context),
+            InspectCommand.Create(context),
+            PlanCommand.Create(context),
+            BenchCommand.Create(context),
+            TokenizerCommand.Create(context),
+            DataCommand.Create(context),
+            CompletionCommand.Create(context),
+            CompletionCommand.CreateComplete(context),
+            HelpCommand.Create(context),
+        };
+        foreach (var option in ofAll)
+            root.Options.Add(option);
+        root.Options.Add(new HelpOption("--help", "-h", "-?") { Description = "show this help", Action = new HelpScreen() });
+        root.Options.Add(new VersionOption() { Description = "show the version and commit" });
+        TypedNumbers.Register(root);
+        return root;
     }
 
     // The commands that several ranks can run.

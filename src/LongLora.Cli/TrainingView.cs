@@ -117,7 +117,7 @@ internal sealed class TrainingView(CliContext context, FineTuneOptions options)
             );
         }
         else
-            context.Output.WriteLine($"Done:   all {options.Optimizer.Steps:N0} steps were already done");
+            context.Output.WriteLine($"Done:   all {result.Steps:N0} steps were already done");
         context.Output.WriteLine($"Result: {result.Result}");
         var target =
             options.Method.Tuning == TuningMethod.Full
@@ -140,7 +140,7 @@ internal sealed class TrainingView(CliContext context, FineTuneOptions options)
         {
             result.Result,
             options.Model.Context,
-            options.Optimizer.Steps,
+            result.Steps,
             StepsOfThisRun = _steps.Count,
             result.TrainedParameters,
             last?.Tokens,

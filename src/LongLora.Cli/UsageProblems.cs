@@ -52,10 +52,7 @@ internal static partial class UsageProblems
     private static string DescribeType(Type type)
     {
         var one = type.IsArray ? type.GetElementType()! : Nullable.GetUnderlyingType(type) ?? type;
-        return one.IsEnum ? $"one of {string.Join(", ", Enum.GetNames(one).Select(n => n.ToLowerInvariant()))}"
-            : one == typeof(bool) ? "true or false"
-            : one == typeof(double) || one == typeof(float) ? "a number"
-            : "a whole number";
+        return one.IsEnum ? $"one of {string.Join(", ", Enum.GetNames(one).Select(n => n.ToLowerInvariant()))}" : "true or false";
     }
 
     [GeneratedRegex("'([^']*)'")]

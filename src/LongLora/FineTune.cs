@@ -155,7 +155,8 @@ public static class FineTune
         });
         return new FineTuneResult(run.ResultPath, model.Config, parameters.Count)
         {
-            Notes = [.. told, .. data.Notes, .. DescribeSkipped(optimizer)],
+            Notes = [.. told, .. data.Notes, .. DescribeSkipped(optimizer), .. DescribeFurther(options, optimizer)],
+            Steps = optimizer.Steps,
             SkippedSteps = optimizer.Skipped,
         };
     }
@@ -188,6 +189,13 @@ public static class FineTune
                 + "those before. Lines of metrics.jsonl with \"skipped\" say which; check the text of such steps if there are many.";
     }
 
+    private static IEnumerable<string> DescribeFurther(FineTuneOptions options, AdamW optimizer)
+    {
+        if (optimizer.Steps > options.Optimizer.Steps)
+            yield return $"steps is {options.Optimizer.Steps}, but the run had already done {optimizer.Steps:N0}. The result is that of "
+                + $"step {optimizer.Steps:N0}: weights of earlier steps are only in checkpoints that were kept.";
+    }
+
     /// <summary>How to open the model of a run: with positions for the new context.</summary>
     internal static LoadOptions MakeLoadOptions(ModelSource source, FineTuneOptions options)
     {
@@ -200,6 +208,12 @@ public static class FineTune
                     + $"Give a context of at least {native}."
             );
         }
+        if (isShort && options.Model.RopeFactor is not null)
+            throw new ConfigurationException(
+                $"rope-factor is {options.Model.RopeFactor}, but context is {options.Model.Context}, and the model in "
+                    + $"'{options.Model.Path}' keeps its positions for {native} tokens. Remove rope-factor, or give a context of at least "
+                    + $"{native}."
+            );
         return new LoadOptions
         {
             Context = isShort ? null : options.Model.Context,

@@ -11,6 +11,11 @@ public sealed record FineTuneResult(string Result, ModelConfig Config, long Trai
     /// <summary>What was done to the data that its owner may want to know, such as examples that were shortened; sentences.</summary>
     public IReadOnlyList<string> Notes { get; init; } = [];
 
+    /// <summary>
+    /// The step that the result is of; more than <c>steps</c> if the run was resumed with fewer than it had done. Default 0.
+    /// </summary>
+    public long Steps { get; init; }
+
     /// <summary>Steps of the whole run that were skipped as spikes (<c>skip-spikes</c>). Default 0.</summary>
     public long SkippedSteps { get; init; }
 }

@@ -119,6 +119,7 @@ public class BenchTests : CliRun
         );
         Assert.Contains("100", shown);
         Assert.Contains("% of", shown);
-        Fail(ExitCode.Usage, ["at least 1 new token", "0"], "bench", "decode", "--model", Stories, "--context", "64", "--tokens", "0");
+        string[] none = ["bench", "decode", "--model", Stories, "--context", "64", "--tokens", "0"];
+        Fail(ExitCode.Usage, ["--tokens is 0; it must be at least 1."], none);
     }
 }

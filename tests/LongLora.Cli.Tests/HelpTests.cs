@@ -247,7 +247,7 @@ public class HelpTests : CliRun
     [InlineData("tokenizer train --data", "--data has no value. Give it as --data PATH: files and folders with text.")]
     [InlineData("completion tcsh", "SHELL is 'tcsh'; it must be one of bash, zsh, fish, pwsh.")]
     [InlineData("quickstart --steps many", "--steps is 'many'; it must be a whole number.")]
-    [InlineData("reproduce --learning-rate fast", "--learning-rate is 'fast'; it must be a number.")]
+    [InlineData("reproduce --learning-rate fast", "--learning-rate is 'fast'; it must be a number such as 0.5 or 2e-5.")]
     public void What_is_missing_or_wrong_is_said_in_our_words(string line, string expected)
     {
         var (code, _, error) = Run(line.Split(' '));

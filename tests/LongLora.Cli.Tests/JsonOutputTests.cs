@@ -56,6 +56,7 @@ public class JsonOutputTests : CliRun
     [InlineData("data practice")]
     [InlineData("data sdk-docs")]
     [InlineData("data windows")]
+    [InlineData("data questions")]
     public void Every_verb_that_prints_figures_writes_them_as_json(string verb) =>
         Assert.Contains("--json [FILE]", Succeed([.. verb.Split(' '), "--help"]), StringComparison.Ordinal);
 
@@ -126,6 +127,12 @@ public class JsonOutputTests : CliRun
             ["data", "windows", "--tokenizer", At("t"), "--context", "64", "--windows", "5", "--generated", "1", "--output", At("w.bin")]
         );
         Assert.Equal(64, windows.GetProperty("sha256").GetString()!.Length);
+        var questions = Ask(
+            "data-questions",
+            ["data", "questions", "--data", At("practice.jsonl"), "--examples", "3", "--output", At("q.json")]
+        );
+        Assert.Equal((3, 30), (questions.GetProperty("examples").GetInt32(), questions.GetProperty("documents").GetInt32()));
+        Assert.Equal(3, JsonElement.Parse(File.ReadAllText(questions.GetProperty("questions").GetString()!)).GetArrayLength());
         var answer = Ask("generate", ["generate", "--model", Stories, "--prompt", "Once", "--max-tokens", "4"]);
         Assert.Equal((4, "length"), (answer.GetProperty("tokens").GetInt32(), answer.GetProperty("finish").GetString()));
         Assert.NotEmpty(answer.GetProperty("text").GetString()!);

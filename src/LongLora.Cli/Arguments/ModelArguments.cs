@@ -3,6 +3,7 @@ using LongLora.Distributed;
 using LongLora.Generation;
 using LongLora.Loading;
 using LongLora.Models;
+using LongLora.Positions;
 
 namespace LongLora.Cli.Arguments;
 
@@ -59,7 +60,9 @@ internal sealed class ModelArguments
     internal LoadedModel Load(ParseResult parsed)
     {
         var options = new LoadOptions { Adapter = parsed.GetValue(_adapter), AdapterReading = _reading.Read(parsed) };
-        return Open(parsed, parsed.GetValue(_model)!, _positions?.Read(parsed, options) ?? options);
+        var source = ModelSource.Open(parsed.GetValue(_model)!);
+        _positions?.RequireLonger(parsed, () => RopeScaling.GetCurrentContext(LoadedModel.DecideConfig(source.Config, options)));
+        return Open(parsed, source, _positions?.Read(parsed, options) ?? options);
     }
 
     /// <summary>The same on each rank of a job.</summary>
@@ -71,11 +74,13 @@ internal sealed class ModelArguments
     }
 
     /// <summary>A model without an adapter, on the requested device.</summary>
-    internal LoadedModel Open(ParseResult parsed, string model, LoadOptions? options = null)
+    internal LoadedModel Open(ParseResult parsed, string model) => Open(parsed, ModelSource.Open(model), new LoadOptions());
+
+    private LoadedModel Open(ParseResult parsed, ModelSource source, LoadOptions options)
     {
         var loaded = LoadedModel.Open(
-            model,
-            (options ?? new LoadOptions()) with
+            source,
+            options with
             {
                 Device = parsed.GetValue(_device)!,
                 Quantization = parsed.GetValue(_quantization),

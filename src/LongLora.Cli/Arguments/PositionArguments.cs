@@ -1,6 +1,7 @@
 using System.CommandLine;
 using LongLora.Loading;
 using LongLora.Positions;
+using LongLora.Runtime;
 
 namespace LongLora.Cli.Arguments;
 
@@ -23,6 +24,8 @@ internal sealed class PositionArguments
         {
             if (result.GetValue(_context) is null)
                 result.AddError("--rope-scaling needs --extend-to, the context in tokens to rescale positions for.");
+            else if (result.GetValue(_kind) == "default")
+                result.AddError("--rope-scaling is default, which does not rescale, so --extend-to has no effect. Leave out both.");
         });
 
     internal void AddTo(Command command)
@@ -39,4 +42,16 @@ internal sealed class PositionArguments
                 RopeScaling = parsed.GetValue(_kind) ?? options.RopeScaling,
             }
             : options;
+
+    /// <summary>Refuses a context that the model has without being rescaled.</summary>
+    /// <param name="parsed">The command line.</param>
+    /// <param name="present">The model's context, with its adapter.</param>
+    /// <exception cref="ConfigurationException">Nothing would be rescaled.</exception>
+    internal void RequireLonger(ParseResult parsed, Func<int> present)
+    {
+        if (parsed.GetValue(_context) is { } context && present() is var own && context <= own)
+            throw new ConfigurationException(
+                $"--extend-to is {context}, but the model already has {own} tokens. Give more than {own}, or leave it out."
+            );
+    }
 }

@@ -56,7 +56,7 @@ internal static class BenchCommand
             HelpName = "true|false",
             DefaultValueFactory = _ => true,
         };
-        var blocks = new Option<int>("--blocks-per-segment")
+        var blocks = new CountOption("--blocks-per-segment")
         {
             Description = "decoder blocks per activation checkpoint",
             HelpName = "K",
@@ -151,14 +151,14 @@ internal static class BenchCommand
         var lengths = new LengthsOption("prompt lengths in tokens, separated by commas", name: "--context");
         var model = CreateModelOption();
         var kind = new QuantizationOption(null);
-        var tokens = new Option<int>("--tokens")
+        var tokens = new CountOption("--tokens")
         {
             Description = "tokens to generate after the prompt",
             HelpName = "K",
             DefaultValueFactory = _ => 64,
         };
         var type = new CacheTypeOption();
-        var chunk = new Option<int>("--prefill-chunk")
+        var chunk = new CountOption("--prefill-chunk")
         {
             Description = "prompt tokens to process at once",
             HelpName = "N",
@@ -244,13 +244,13 @@ internal static class BenchCommand
 
     private static Verb CreateDequantize(CliContext context)
     {
-        var size = new Option<int>("--size")
+        var size = new CountOption("--size")
         {
             Description = "number of rows and columns of the matrix",
             HelpName = "N",
             DefaultValueFactory = _ => 4096,
         };
-        var rows = new Option<int>("--tokens")
+        var rows = new CountOption("--tokens")
         {
             Description = "number of tokens to multiply by it",
             HelpName = "N",

@@ -33,13 +33,13 @@ internal static class DataCommand
     private static Verb CreateSdkDocumentation(CliContext context)
     {
         var output = new OutputOption(".jsonl file to write, with one document per line", helpName: "FILE");
-        var every = new Option<int>("--every")
+        var every = new CountOption("--every")
         {
             Description = "take only every N-th document [default: 1]",
             HelpName = "N",
             DefaultValueFactory = _ => 1,
         };
-        var offset = new Option<int>("--offset")
+        var offset = new CountOption("--offset", least: 0)
         {
             Description = "index of the first document to take [default: 0]",
             HelpName = "N",
@@ -74,13 +74,13 @@ internal static class DataCommand
     private static Verb CreatePractice(CliContext context)
     {
         var output = new OutputOption(".jsonl file to write, with one document per line", helpName: "FILE");
-        var count = new Option<int>("--documents")
+        var count = new CountOption("--documents")
         {
             Description = "number of documents to write [default: 1000]",
             HelpName = "N",
             DefaultValueFactory = _ => 1000,
         };
-        var characters = new Option<int>("--characters")
+        var characters = new CountOption("--characters")
         {
             Description = "approximate maximum characters per document [default: 1500]",
             HelpName = "N",
@@ -142,13 +142,13 @@ internal static class DataCommand
             AllowMultipleArgumentsPerToken = true,
             DefaultValueFactory = _ => [],
         };
-        var window = new Option<int>("--context")
+        var window = new CountOption("--context")
         {
             Description = "tokens per window",
             HelpName = "N",
             Required = true,
         };
-        var count = new Option<int>("--windows")
+        var count = new CountOption("--windows")
         {
             Description = "number of windows to write",
             HelpName = "N",
@@ -246,31 +246,32 @@ internal static class DataCommand
             Required = true,
             AllowMultipleArgumentsPerToken = true,
         };
-        var count = new Option<int>("--examples")
+        var count = new CountOption("--examples")
         {
             Description = "number of questions to write [default: 1000]",
             HelpName = "N",
             DefaultValueFactory = _ => 1000,
         };
-        var shortest = new Option<int>("--shortest")
+        var shortest = new CountOption("--shortest")
         {
             Description = "approximate minimum characters per document; lengths are log-uniform [default: 200]",
             HelpName = "N",
             DefaultValueFactory = _ => 200,
         };
-        var longest = new Option<int>("--longest")
+        var longest = new CountOption("--longest")
         {
             Description = "approximate maximum characters per document [default: 5000]",
             HelpName = "N",
             DefaultValueFactory = _ => 5000,
         };
-        var asked = new Option<int>("--most-asked")
+        var asked = new CountOption("--most-asked")
         {
             Description = "maximum number of facts per question [default: 4]",
             HelpName = "N",
             DefaultValueFactory = _ => 4,
         };
         var seed = new SeedOption("seed", "N", standard: 1);
+        var json = new JsonOption("the counts");
         var command = new Verb(
             "questions",
             "Write questions about long documents, with answers that are known to be correct.",
@@ -284,15 +285,13 @@ internal static class DataCommand
             longest,
             asked,
             seed,
+            json,
         };
         command.SetAction(parsed =>
         {
             var (from, to) = (parsed.GetValue(shortest), parsed.GetValue(longest));
-            if (from < 1 || to < from || parsed.GetValue(asked) < 1)
-                throw new ConfigurationException(
-                    $"shortest is {from}, longest is {to} and most-asked is {parsed.GetValue(asked)}; shortest and most-asked must "
-                        + "be at least 1, and longest at least as large as shortest."
-                );
+            if (to < from)
+                throw new ConfigurationException($"longest is {to}, but it must be at least shortest, {from}.");
             List<string> texts =
             [
                 .. PlainTexts.Read(parsed.GetValue(data)!, context.Cancellation).Where(t => !string.IsNullOrWhiteSpace(t)),
@@ -312,7 +311,19 @@ internal static class DataCommand
                         }),
                     s_questions
                 ));
+            context.Output.WriteLine($"{parsed.GetValue(count):N0} questions about {texts.Count:N0} documents.");
             context.Output.WriteLine($"Questions: {parsed.GetValue(output)}");
+            json.Write(
+                parsed,
+                context,
+                "data-questions",
+                new
+                {
+                    Questions = parsed.GetValue(output),
+                    Examples = parsed.GetValue(count),
+                    Documents = texts.Count,
+                }
+            );
             return ExitCode.Done;
         });
         return command;

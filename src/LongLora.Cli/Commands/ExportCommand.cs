@@ -221,11 +221,15 @@ internal static class ExportCommand
         source.AddTo(command);
         command.SetAction(parsed =>
         {
+            var isPair = parsed.GetValue(layout) == "longlora";
+            if (parsed.GetValue(bare) && !isPair)
+                throw new ConfigurationException(
+                    "--no-padding-row applies only with --layout longlora. Remove it, or add --layout longlora."
+                );
             var target = output.ReadNewFolder(parsed);
             using var loaded = source.Load(parsed);
             AdapterArguments.Tell(loaded.Adapter, context.Output);
             var (model, folder, adapter) = (loaded.Network, loaded.Files, loaded.Adapter!);
-            var isPair = parsed.GetValue(layout) == "longlora";
             var padding =
                 !parsed.GetValue(bare)
                 && model.Config.VocabularySize == folder.Config.VocabularySize

@@ -4,6 +4,7 @@ using LongLora.Cli.Arguments;
 using LongLora.Configs;
 using LongLora.Options;
 using LongLora.Runs;
+using LongLora.Runtime;
 using LongLora.Studies;
 using LongLora.Training;
 using Spectre.Console;
@@ -62,11 +63,14 @@ internal static class PlanCommand
         {
             var options = read(parsed);
             OptionProblems.ThrowIfAny(
+                problems => problems.Require(parsed.GetValue(rate) is null or > 0, $"rate is {parsed.GetValue(rate)}; it must be above 0"),
                 options.Model.Check,
                 problems => options.Method.Check(problems, options.Model),
                 options.Optimizer.Check,
                 problems => options.Machine.Check(problems, options.Method),
-                problems => options.Machine.CheckParts(problems, options.Method, options.Model.Context)
+                problems => options.Machine.CheckParts(problems, options.Method, options.Model.Context),
+                // A recipe may say how its data is read, which costs nothing.
+                problems => IdleOptions.Check(problems, options with { Data = FineTuneOptionTable.Defaults.Data })
             );
             var count = RankCosts.Count(options, parsed.GetValue(ranks));
             var plan = TrainingPlan.Make(
@@ -78,6 +82,10 @@ internal static class PlanCommand
                 host.Read(parsed),
                 count
             );
+            if (!plan.OnCuda && parsed.GetValue(host) is not null)
+                throw new ConfigurationException(
+                    "--host-memory applies only with --device cuda. Remove it, or give the memory of the machine with --memory."
+                );
             var job = RankCosts.Make(options, plan, count, parsed.GetValue(link));
             var speed = parsed.GetValue(rate) * 1e9 ?? (plan.OnCuda ? null : ShareOfProducts * GemmRate.MeasureSquare());
             Show(context, options, plan, job, speed, measured: parsed.GetValue(rate) is null);

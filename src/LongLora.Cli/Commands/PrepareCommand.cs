@@ -122,6 +122,11 @@ internal static class PrepareCommand
                 }
                 return Show(context, options, count) || parsed.GetValue(skip) ? ExitCode.Done : ExitCode.Input;
             }
+            foreach (var only in new Option[] { template, reasoning, variables })
+            {
+                if (parsed.GetResult(only) is { Implicit: false })
+                    throw new ConfigurationException($"{only.Name} applies only with --show. Remove it, or add --show N.");
+            }
             var report = Build(context, options);
             Print(context, report, options);
             json.Write(parsed, context, "prepare", Describe(report));

@@ -52,7 +52,11 @@ internal static class TrainCommand
         var json = new JsonOption();
         command.Options.Add(show);
         command.Options.Add(json);
-        var read = AddOptions(command, FineTuneOptionTable.All.Where(o => o.Name is not ("task" or "keep-documents-apart")));
+        var read = AddOptions(
+            command,
+            FineTuneOptionTable.All.Where(o => o.Name is not ("task" or "keep-documents-apart")),
+            writes: parsed => parsed.GetValue(show) is null
+        );
         command.SetAction(parsed =>
         {
             FineTuneOptions Read() => SetTask(read(parsed), TrainingTask.Sft);
@@ -66,7 +70,14 @@ internal static class TrainCommand
     }
 
     /// <summary>Adds <c>--recipe</c> and the flags of some options to a command, and returns how to read them.</summary>
-    internal static Func<ParseResult, FineTuneOptions> AddOptions(Verb command, IEnumerable<FineTuneOption> table)
+    /// <param name="command">The command.</param>
+    /// <param name="table">The options.</param>
+    /// <param name="writes">Whether a command line needs an output; null for always, if there is the option.</param>
+    internal static Func<ParseResult, FineTuneOptions> AddOptions(
+        Verb command,
+        IEnumerable<FineTuneOption> table,
+        Func<ParseResult, bool>? writes = null
+    )
     {
         var recipe = new RecipeOption();
         command.Options.Add(recipe);
@@ -74,13 +85,23 @@ internal static class TrainCommand
         flags.AddRange(FineTuneOptionTable.Former.Select(option => new Flag(option) { Hidden = true }));
         flags.ForEach(command.Options.Add);
         return parsed =>
-            ApplyFlags(
+        {
+            var options = ApplyFlags(
                 parsed.GetValue(recipe) is { } file
                     ? Recipe.ReadFile(file.FullName, FineTuneOptionTable.Defaults)
                     : FineTuneOptionTable.Defaults,
                 parsed,
                 flags
             );
+            var needed = flags.Where(f => f.Setting.Name != "output" || writes?.Invoke(parsed) != false);
+            string[] missing =
+            [
+                .. needed
+                    .Where(f => f.Setting.IsMissing(options) && parsed.GetResult(f) is null or { Implicit: true })
+                    .Select(f => $"{HelpScreen.GetPath(command)} needs {f.Name} {f.HelpName}: {f.Setting.Help}."),
+            ];
+            return missing.Length == 0 ? options : throw new ConfigurationException(string.Join(Environment.NewLine, missing));
+        };
     }
 
     private static FineTuneOptions SetTask(FineTuneOptions options, TrainingTask task) =>
@@ -199,7 +220,8 @@ internal static class TrainCommand
             Setting = option;
             var standard = option.Format(FineTuneOptionTable.Defaults).Replace("e-0", "e-", StringComparison.Ordinal);
             var showDefault = standard.Length > 0 && option.Group != "Run" && !(option.IsSwitch && standard == "false");
-            Description = option.Help + (showDefault ? $" [default: {standard}]" : "");
+            Description =
+                option.Help + (option.Required is { } required ? $"; {required}" : "") + (showDefault ? $" [default: {standard}]" : "");
             HelpName =
                 !option.IsSwitch ? option.Placeholder
                 : standard == "false" ? ""

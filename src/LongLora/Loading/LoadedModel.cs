@@ -62,7 +62,7 @@ public sealed class LoadedModel : IDisposable
     }
 
     // Positions are decided before the network is built: first those of the adapter's training, then those for the wanted context.
-    private static ModelConfig DecideConfig(ModelConfig config, LoadOptions options)
+    internal static ModelConfig DecideConfig(ModelConfig config, LoadOptions options)
     {
         if (options.Adapter is { } adapter)
             config = PeftFormat.Positions(adapter, config, options.AdapterReading);

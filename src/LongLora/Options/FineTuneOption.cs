@@ -22,6 +22,15 @@ internal sealed record FineTuneOption(
     Func<FineTuneOptions, string, FineTuneOptions> Apply
 )
 {
+    /// <summary>Says that it must be given, for the help; null if it has a default.</summary>
+    public string? Required { get; init; }
+
+    /// <summary>Whether it must be given and was not.</summary>
+    public bool IsMissing(FineTuneOptions options) =>
+        Required is not null
+        && Format(options) == Format(FineTuneOptionTable.Defaults)
+        && !(Part == OptionPart.Model && Name == "model" && options.Model.FromScratch is not null);
+
     /// <summary>Whether it is a list.</summary>
     public bool IsList => Value(FineTuneOptionTable.Defaults) is IReadOnlyList<string>;
 

@@ -44,10 +44,13 @@ internal static class FineTuneOptionTable
             "Run",
             None,
             "DIR",
-            "model to extend: a folder, a .gguf file, org/name in the Hugging Face cache, or ollama:NAME; required unless --from-scratch",
+            "model to extend: a folder, a .gguf file, org/name in the Hugging Face cache, or ollama:NAME",
             o => o.Path,
             (o, v) => o with { Path = v }
-        ),
+        ) with
+        {
+            Required = "required unless --from-scratch",
+        },
         s_data.Choice(
             "task",
             "Run",
@@ -79,27 +82,36 @@ internal static class FineTuneOptionTable
             "Run",
             None,
             "PATH[@WEIGHT]",
-            "files and folders to train on; WEIGHT is how often each is seen per pass; required",
+            "files and folders to train on; WEIGHT is how often each is seen per pass",
             o => [.. o.Sources.Select(d => d.ToString())],
             (o, v) => o with { Sources = [.. v.Select(DataSource.Parse)] }
-        ),
+        ) with
+        {
+            Required = "required",
+        },
         s_model.Whole(
             "context",
             "Run",
             AnswerTokens | Numbers,
-            "new context in tokens; required",
+            "new context in tokens",
             o => o.Context,
             (o, v) => o with { Context = v }
-        ),
+        ) with
+        {
+            Required = "required",
+        },
         s_run.Text(
             "output",
             "Run",
             None,
             "DIR",
-            "run directory, new or empty unless --resume; required",
+            "run directory, new or empty unless --resume",
             o => o.Output,
             (o, v) => o with { Output = v }
-        ),
+        ) with
+        {
+            Required = "required",
+        },
         s_run.Switch(
             "resume",
             "Run",

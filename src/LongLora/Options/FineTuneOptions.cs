@@ -57,6 +57,7 @@ public sealed record FineTuneOptions
             Optimizer.Check,
             Run.Check,
             problems => Machine.Check(problems, Method),
-            problems => Machine.CheckParts(problems, Method, Model.Context)
+            problems => Machine.CheckParts(problems, Method, Model.Context),
+            problems => IdleOptions.Check(problems, this)
         );
 }

@@ -119,10 +119,6 @@ public sealed record MethodOptions
             $"pissa-iterations is {PissaIterations}; it must be 0 or more, and it must be 0 unless adapter-kind is pissa"
         );
         problems.Require(
-            Tuning != TuningMethod.Full || (AdapterKind == AdapterKind.Lora && !Rslora),
-            "adapter-kind and rslora apply only to LoRA, but tuning is full; remove them, or set tuning to lora-plus or lora"
-        );
-        problems.Require(
             TargetModules.Count > 0 || Tuning == TuningMethod.Full,
             "target-modules is empty; LoRA needs at least one projection"
         );

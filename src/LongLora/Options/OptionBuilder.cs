@@ -1,4 +1,3 @@
-using System.Globalization;
 using LongLora.Runtime;
 
 namespace LongLora.Options;
@@ -54,7 +53,7 @@ internal sealed class OptionBuilder<TPart>(
         string help,
         Func<TPart, int> get,
         Func<TPart, int, TPart> set
-    ) => Make(name, group, effect, "N", help, o => get(o), (o, v) => set(o, ParseWhole(name, v)));
+    ) => Make(name, group, effect, "N", help, o => get(o), (o, v) => set(o, NumberText.ParseWhole<int>(name, v)));
 
     /// <summary>An integer or null.</summary>
     internal FineTuneOption OptionalWhole(
@@ -64,7 +63,7 @@ internal sealed class OptionBuilder<TPart>(
         string help,
         Func<TPart, int?> get,
         Func<TPart, int?, TPart> set
-    ) => Make(name, group, effect, "N", help, o => get(o), (o, v) => set(o, v.Length == 0 ? null : ParseWhole(name, v)));
+    ) => Make(name, group, effect, "N", help, o => get(o), (o, v) => set(o, v.Length == 0 ? null : NumberText.ParseWhole<int>(name, v)));
 
     /// <summary>A number.</summary>
     internal FineTuneOption Real(
@@ -74,7 +73,7 @@ internal sealed class OptionBuilder<TPart>(
         string help,
         Func<TPart, double> get,
         Func<TPart, double, TPart> set
-    ) => Make(name, group, effect, "X", help, o => get(o), (o, v) => set(o, ParseReal(name, v)));
+    ) => Make(name, group, effect, "X", help, o => get(o), (o, v) => set(o, NumberText.ParseReal(name, v)));
 
     /// <summary>A number or null.</summary>
     internal FineTuneOption OptionalReal(
@@ -84,7 +83,7 @@ internal sealed class OptionBuilder<TPart>(
         string help,
         Func<TPart, double?> get,
         Func<TPart, double?, TPart> set
-    ) => Make(name, group, effect, "X", help, o => get(o), (o, v) => set(o, v.Length == 0 ? null : ParseReal(name, v)));
+    ) => Make(name, group, effect, "X", help, o => get(o), (o, v) => set(o, v.Length == 0 ? null : NumberText.ParseReal(name, v)));
 
     /// <summary>An amount of memory, with 0 for none and null for auto.</summary>
     internal FineTuneOption Memory(
@@ -182,16 +181,6 @@ internal sealed class OptionBuilder<TPart>(
         var names = ListNames<T>().Keys;
         return new($"{name} is '{value}'; it must be one of {string.Join(", ", names)}.{NearestName.Hint(value, names)}");
     }
-
-    private static int ParseWhole(string name, string text) =>
-        int.TryParse(text, NumberStyles.AllowLeadingSign, CultureInfo.InvariantCulture, out var value)
-            ? value
-            : throw new ConfigurationException($"{name} is '{text}'; it must be a whole number.");
-
-    private static double ParseReal(string name, string text) =>
-        double.TryParse(text, NumberStyles.Float, CultureInfo.InvariantCulture, out var value)
-            ? value
-            : throw new ConfigurationException($"{name} is '{text}'; it must be a number such as 0.5 or 2e-5.");
 
     private static bool ParseSwitch(string name, string text) =>
         bool.TryParse(text, out var value) ? value : throw new ConfigurationException($"{name} is '{text}'; it must be true or false.");

@@ -1,4 +1,3 @@
-using System.Globalization;
 using System.Reflection;
 using LongLora.Data;
 using LongLora.Runtime;
@@ -134,7 +133,7 @@ public static class Recipe
             || !fields.Remove("path", out var path)
             || !fields.Remove("weight", out var weight)
             || fields.Count > 0
-            || !double.TryParse(weight, NumberStyles.Float, CultureInfo.InvariantCulture, out var value)
+            || !NumberText.TryParseReal(weight, out var value)
         )
             throw new ConfigurationException("data must be a list of paths, or of {path: PATH, weight: NUMBER}.");
         return new DataSource(path, value).ToString();

@@ -42,7 +42,12 @@ internal sealed class RunDirectory : IDisposable
     private readonly Action<string> _tell;
     private readonly ICommunicator _ranks;
 
+    // Folders that this run made, the innermost first, and the model in it.
+    private readonly List<string> _made = [];
+    private string? _newModel;
+
     private RunLock? _lock;
+    private bool _hasBegun;
     private string _fingerprint = "";
 
     private string Machine => ComputeProfile.Describe(_options.Machine.Device, _options.Machine.Compute!.Value);
@@ -63,8 +68,10 @@ internal sealed class RunDirectory : IDisposable
         var path = Path.Combine(_options.Run.Output, "initial");
         _ranks.OnRoot("making a new model", () =>
         {
-            if (!Directory.Exists(path))
-                NewModel.Write(path, config, _options.Model.Tokenizer, _options.Model.Context, _options.Run.Seed);
+            if (Directory.Exists(path))
+                return;
+            NewModel.Write(path, config, _options.Model.Tokenizer, _options.Model.Context, _options.Run.Seed);
+            _newModel = path;
         });
         return path;
     }
@@ -130,6 +137,12 @@ internal sealed class RunDirectory : IDisposable
             throw new ConfigurationException(
                 $"The output '{output}' is not empty. Set resume to continue the run in it, or choose another folder."
             );
+        for (
+            var folder = Path.TrimEndingDirectorySeparator(Path.GetFullPath(output));
+            folder is not null && !Directory.Exists(folder);
+            folder = Path.GetDirectoryName(folder)
+        )
+            _made.Add(folder);
         AtomicFile.Guard(output, () => AtomicFile.MakeFolder(output));
         _lock = RunLock.Take(output, _tell);
     }
@@ -161,6 +174,7 @@ internal sealed class RunDirectory : IDisposable
         var place = optimizer.OnRoot(_ranks, "restoring", () =>
         {
             var found = _options.Run.Resume ? Restore(optimizer, parameters, spikes) : null;
+            _hasBegun = true;
             AtomicFile.WriteText(
                 RecipePath,
                 Recipe.Write(_options, $"{tokens.Count} tokens of data; {parameters.Count} trained weights; {Machine}")
@@ -326,8 +340,28 @@ internal sealed class RunDirectory : IDisposable
     /// <param name="write">Writes to <see cref="ResultPath"/>; the trained weights are the same on all ranks.</param>
     public void WriteResult(Action<string> write) => _ranks.OnRoot("writing the result", () => write(ResultPath));
 
-    /// <summary>Gives the directory free for other processes.</summary>
-    public void Dispose() => _lock?.Dispose();
+    /// <summary>Gives the directory free for other processes. One that this run made is removed if the run was refused.</summary>
+    public void Dispose()
+    {
+        _lock?.Dispose();
+        if (!_hasBegun)
+            RemoveMade();
+    }
+
+    private void RemoveMade()
+    {
+        try
+        {
+            if (_newModel is not null)
+                Directory.Delete(_newModel, recursive: true);
+            foreach (var folder in _made.TakeWhile(f => !Directory.EnumerateFileSystemEntries(f).Any()))
+                Directory.Delete(folder);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            // It stays, empty. The next run can have it.
+        }
+    }
 
     private IEnumerable<(int Step, string Path)> ListCheckpoints() =>
         !Directory.Exists(_checkpoints)

@@ -1,3 +1,4 @@
+using System.Globalization;
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -37,7 +38,10 @@ internal static class Devices
         var index = 0;
         return
             name is "auto" or "cuda"
-            || (name.StartsWith("cuda:", StringComparison.Ordinal) && int.TryParse(name.AsSpan(5), out index) && index >= 0)
+            || (
+                name.StartsWith("cuda:", StringComparison.Ordinal)
+                && int.TryParse(name.AsSpan(5), NumberStyles.None, CultureInfo.InvariantCulture, out index)
+            )
             ? (DeviceType.CUDA, index)
             : throw new ConfigurationException($"device is '{name}', which is unknown. Use auto, cpu, cuda or cuda:N.");
     }

@@ -79,13 +79,14 @@ internal sealed class SavedTrainingState : IDisposable
     {
         using var scope = NewDisposeScope();
         using var noGradient = no_grad();
+        // First the options: most of them that change which weights are trained change the fingerprint too, and are named.
+        if (Fingerprint != fingerprint)
+            throw new ConfigurationException(DescribeDifference(_reader.Path, Fingerprint, fingerprint));
         if (Layout != TrainingState.DescribeLayout(parameters))
             throw new CheckpointException(
                 $"Cannot resume because the trained weights in {_reader.Path} differ from those of this run. Use the options of the "
                     + "first run, or choose another output."
             );
-        if (Fingerprint != fingerprint)
-            throw new ConfigurationException(DescribeDifference(_reader.Path, Fingerprint, fingerprint));
         foreach (var name in (string[])[Values, FirstMoment, SecondMoment])
         {
             if (_reader.Tensors[name].ElementCount != parameters.Count)
