@@ -4,7 +4,6 @@ using System.Text.Json;
 using LongLora.Cli.Arguments;
 using LongLora.Data;
 using LongLora.Loading;
-using LongLora.Runtime;
 using LongLora.Tokenization;
 
 namespace LongLora.Cli.Commands;
@@ -29,7 +28,7 @@ internal static class TokenizerCommand
 
     private static Verb CreateEncode(CliContext context)
     {
-        var model = new ModelOption();
+        var model = new ModelOption("a model, or a folder with nothing but a tokenizer");
         var text = new Argument<string?>("TEXT") { Description = "the text [default: standard input]", Arity = ArgumentArity.ZeroOrOne };
         var plain = new Option<bool>("--plain")
         {
@@ -49,9 +48,7 @@ internal static class TokenizerCommand
         };
         command.SetAction(parsed =>
         {
-            var source = ModelSource.Open(parsed.GetValue(model)!);
-            var tokenizer = source.Tokenizer
-                ?? throw new CheckpointException($"Cannot encode text because the model in '{source.Location}' has no tokenizer.");
+            var tokenizer = ModelSource.OpenTokenizer(parsed.GetValue(model)!);
             var isPlain = parsed.GetValue(plain);
             var ids = tokenizer.Encode(parsed.GetValue(text) ?? context.Input.ReadToEnd(), addSpecial: !isPlain, parseSpecial: !isPlain);
             foreach (var token in TokenPreview.Read(new TrainingExample(ids, null, "text"), tokenizer))
