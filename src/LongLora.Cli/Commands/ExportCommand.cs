@@ -59,7 +59,7 @@ internal static class ExportCommand
             var target = output.ReadNewFolder(parsed);
             var bytes = ByteSize.Parse(parsed.GetValue(shard)!, shard.Name, "500MB or 2GB");
             using var loaded = source.Load(parsed);
-            AdapterArguments.Tell(loaded.Adapter, context.Output);
+            AdapterArguments.Tell(loaded.Adapter, context);
             HuggingFaceExporter.Write(
                 target,
                 loaded.Network,
@@ -133,7 +133,7 @@ internal static class ExportCommand
         {
             var kind = Enum.Parse<GgufFileType>(parsed.GetValue(type)!, ignoreCase: true);
             using var loaded = source.Load(parsed);
-            AdapterArguments.Tell(loaded.Adapter, context.Output);
+            AdapterArguments.Tell(loaded.Adapter, context);
             var (model, folder) = (loaded.Network, loaded.Files);
             var target = parsed.GetValue(output)!;
             if (parsed.GetValue(alone) && loaded.Adapter is null)
@@ -221,7 +221,7 @@ internal static class ExportCommand
         {
             var target = output.ReadNewFolder(parsed);
             using var loaded = source.Load(parsed);
-            AdapterArguments.Tell(loaded.Adapter, context.Output);
+            AdapterArguments.Tell(loaded.Adapter, context);
             var (model, folder, adapter) = (loaded.Network, loaded.Files, loaded.Adapter!);
             var isPair = parsed.GetValue(layout) == "longlora";
             var padding =
@@ -244,10 +244,18 @@ internal static class ExportCommand
                     + $"weights{(isPair && padding ? ", embeddings with a row for [PAD]" : "")}."
             );
             if (isPair)
+            {
                 context.Output.WriteLine(
-                    $"Context: {RopeScaling.GetCurrentContext(model.Config)} tokens, RoPE {model.Config.RopeScaling.Kind}. "
-                        + "LongLoRA's files do not store this. Give --adapter-context when you load them."
+                    $"Context: {RopeScaling.GetCurrentContext(model.Config)} tokens, RoPE {model.Config.RopeScaling.Kind}, in "
+                        + $"{AdapterFiles.PositionsFile}, which longlora reads. LongLoRA's scripts do not."
                 );
+                if (!LongLoraPair.AgreesWithScripts(model.Config, folder.Config))
+                    context.Error.WriteLine(
+                        $"Note: LongLoRA's scripts always rescale positions linearly, but this adapter was trained with RoPE "
+                            + $"{model.Config.RopeScaling.Kind}. Their results with it will be wrong. Use it with longlora only, or train "
+                            + "for them with --rope-scaling linear."
+                    );
+            }
             context.Output.WriteLine($"Adapter: {target}");
             json.Write(
                 parsed,
@@ -297,7 +305,7 @@ internal static class ExportCommand
             var target = output.ReadNewFolder(parsed);
             var tokenizer = TokenizerFolder(source.Adapter(parsed));
             using var loaded = source.Load(parsed);
-            AdapterArguments.Tell(loaded.Adapter, context.Output);
+            AdapterArguments.Tell(loaded.Adapter, context);
             GgufFileType? kind = parsed.GetValue(gguf) is { } name ? Enum.Parse<GgufFileType>(name, ignoreCase: true) : null;
             var options = new ExportOptions { Type = ParseType(parsed.GetValue(type)), TokenizerFolder = tokenizer };
             SplitExporter.Write(target, loaded, options, kind);
