@@ -108,6 +108,76 @@ public class ExportTests : CliRun
         }
     }
 
+    public static TheoryData<string> Writers =>
+        [
+            "export safetensors --output .",
+            "export pytorch --output .",
+            "export gguf --output ./model.gguf",
+            "export gguf --output ./other",
+            "export adapter --adapter none --output .",
+            "export split --adapter none --output .",
+            "merge --adapter none --output .",
+            "quantize --quantization int8 --output .",
+            "train --data none --context 512 --output .",
+            "prepare --data none --output .",
+            "tokenizer train --data none --output .",
+            "bench step --context 64 --steps 1 --export-peer .",
+        ];
+
+    [Theory]
+    [MemberData(nameof(Writers))]
+    public void Files_of_the_user_are_never_replaced(string command)
+    {
+        string[] names =
+        [
+            "config.json",
+            "tokenizer.json",
+            "tokenizer_config.json",
+            "model.safetensors",
+            "step.safetensors",
+            "model.gguf",
+            "Modelfile",
+            "model.Modelfile",
+            "other.Modelfile",
+            "adapter_config.json",
+            "documents.jsonl",
+            "tokens.bin",
+        ];
+        Directory.CreateDirectory(At("mine"));
+        foreach (var name in names)
+            File.WriteAllText(At("mine", name), "mine");
+        File.WriteAllText(At("none.txt"), "text");
+        var words = command
+            .Split(' ')
+            .Select(w =>
+                w == "none" ? At("none.txt")
+                : w[0] == '.' ? At("mine") + w[1..]
+                : w
+            );
+        string[] model = command.StartsWith("tokenizer", StringComparison.Ordinal) ? [] : ["--model", Stories];
+        var (code, _, error) = Run([.. words, .. model]);
+        Assert.True(code == ExitCode.Usage, $"exit code {code}: {error}");
+        Assert.Equal(names.Order(), Directory.GetFileSystemEntries(At("mine")).Select(Path.GetFileName).Order());
+        Assert.All(names, name => Assert.Equal("mine", File.ReadAllText(At("mine", name))));
+    }
+
+    [Fact]
+    public void Each_gguf_file_has_a_Modelfile_of_its_own()
+    {
+        File.WriteAllText(At("Modelfile"), "mine");
+        foreach (var name in new[] { "a.gguf", "b.1.gguf", "c" })
+        {
+            Assert.Contains(
+                $"Ollama: {At(name.Replace(".gguf", "", StringComparison.Ordinal))}.Modelfile",
+                Succeed("export", "gguf", "--model", Stories, "--output", At(name)),
+                StringComparison.Ordinal
+            );
+        }
+        Assert.StartsWith("FROM ./b.1.gguf\n", File.ReadAllText(At("b.1.Modelfile")), StringComparison.Ordinal);
+        Assert.Equal("mine", File.ReadAllText(At("Modelfile")));
+        Fail(ExitCode.Usage, ["a.gguf' because it exists"], "export", "gguf", "--model", Stories, "--output", At("a.gguf"));
+    }
+
     [Theory]
     [InlineData("safetensors")]
     [InlineData("pytorch")]

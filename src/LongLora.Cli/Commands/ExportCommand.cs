@@ -99,7 +99,7 @@ internal static class ExportCommand
     private static Verb CreateGguf(CliContext context)
     {
         var source = new Source();
-        var output = new OutputOption("file to write", helpName: "FILE");
+        var output = OutputOption.CreateForNewFile();
         var type = new Option<string>("--type")
         {
             Description = "f32, f16, bf16, q8_0, q6_k, q5_k_m, q4_k_m or q4_0 [default: f16]",
@@ -132,10 +132,10 @@ internal static class ExportCommand
         command.SetAction(parsed =>
         {
             var kind = Enum.Parse<GgufFileType>(parsed.GetValue(type)!, ignoreCase: true);
+            var target = output.ReadNewFile(parsed, parsed.GetValue(alone) ? null : OllamaModelfile.GetPath);
             using var loaded = source.Load(parsed);
             AdapterArguments.Tell(loaded.Adapter, context);
             var (model, folder) = (loaded.Network, loaded.Files);
-            var target = parsed.GetValue(output)!;
             if (parsed.GetValue(alone) && loaded.Adapter is null)
                 throw new ConfigurationException("--adapter-only needs an --adapter.");
             var written = parsed.GetValue(alone)
