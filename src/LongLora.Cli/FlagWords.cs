@@ -19,6 +19,7 @@ internal static class FlagWords
     private static readonly string[] s_others =
     [
         "adapter-context",
+        "adapter-scaling",
         "lookup-tokens",
         "scoring",
         .. FineTuneOptionTable.All.Where(o => !o.IsSwitch).Select(o => o.Name),

@@ -236,6 +236,26 @@ public class BadInputTests : CliRun
         Fail(ExitCode.Input, ["config.json", "JSON"], Train(Folder));
     }
 
+    // Wider, and with more layers than the adapter knows.
+    [Theory]
+    [InlineData("merge", "--output", "m")]
+    [InlineData("generate", "--prompt", "x")]
+    public void Adapter_of_a_smaller_model_is_not_called_incomplete(string verb, string option, string value)
+    {
+        string[] run = ["--context", "512", "--steps", "1", "--gradient-accumulation", "1", "--output", At("run")];
+        Succeed(["train", "--model", Stories, "--data", WriteTokens("data.bin", 1500), .. run]);
+        var tiny = Repository.At("models", "longlora-tiny");
+        foreach (var more in new string[][] { [], ["--allow-missing"] })
+        {
+            string[] models = ["--model", tiny, "--adapter", At("run", "adapter")];
+            var (code, _, error) = Run([verb, .. models, option, value == "m" ? At("m") : value, .. more]);
+            Assert.True(code == ExitCode.Input, $"exit code {code}: {error}");
+            Assert.Contains($"another base ('{Stories}')", error, StringComparison.Ordinal);
+            Assert.DoesNotContain("incompletely", error, StringComparison.Ordinal);
+        }
+        Assert.False(Directory.Exists(At("m")));
+    }
+
     [Fact]
     public void Adapter_of_another_model_is_refused()
     {

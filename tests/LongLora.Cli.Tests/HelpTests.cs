@@ -65,6 +65,21 @@ public class HelpTests : CliRun
     }
 
     [Fact]
+    public void Tokenizer_alone_in_a_folder_is_shown()
+    {
+        Directory.CreateDirectory(At("alone"));
+        foreach (var file in Directory.GetFiles(Stories, "*token*"))
+            File.Copy(file, At("alone", Path.GetFileName(file)));
+        string Encode(string model) => Succeed("tokenizer", "encode", "--model", model, "Once upon a time");
+        Assert.Equal(Encode(Stories), Encode(At("alone")));
+        File.Copy(Path.Combine(Stories, "config.json"), At("alone", "config.json")); // still no weights
+        Assert.Equal(Encode(Stories), Encode(At("alone")));
+        Directory.CreateDirectory(At("empty"));
+        Fail(ExitCode.Input, ["has no tokenizer"], "tokenizer", "encode", "--model", At("empty"), "x");
+        Fail(ExitCode.Input, ["There is no model"], "tokenizer", "encode", "--model", At("none"), "x");
+    }
+
+    [Fact]
     public void Encode_shows_ids_and_texts_of_tokens()
     {
         string[] lines = Succeed("tokenizer", "encode", "--model", Stories, "Once upon a time", "--json", At("ids.json"))

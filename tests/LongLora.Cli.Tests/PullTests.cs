@@ -50,7 +50,11 @@ public sealed class PullTests : CliRun, IAsyncLifetime
             Succeed("export", "split", "--model", Name, "--adapter", At("run", "adapter"), "--output", At("split"), "--gguf", "q8_0"),
             StringComparison.Ordinal
         );
-        Assert.Contains("FROM ./base.gguf\nADAPTER ./adapter.gguf\n", File.ReadAllText(At("split", "Modelfile")), StringComparison.Ordinal);
+        Assert.Contains(
+            "FROM ./base.gguf\nADAPTER ./adapter.gguf\n",
+            File.ReadAllText(At("split", "base.Modelfile")),
+            StringComparison.Ordinal
+        );
         Succeed("merge", "--model", $"{Name}@{commit}", "--adapter", At("run", "adapter"), "--output", At("merged"));
         Assert.Equal(requests, _hub.Requests.Count); // no verb but pull asks the network
     }

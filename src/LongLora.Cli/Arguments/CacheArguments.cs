@@ -36,8 +36,8 @@ internal sealed class CacheArguments
             command.Options.Add(option);
     }
 
-    /// <summary>Opens a model, and warns about a context that it was not trained for.</summary>
-    /// <param name="context">Gets the warning.</param>
+    /// <summary>Opens a model, and warns about a context that it was not trained for and about what was assumed of its adapter.</summary>
+    /// <param name="context">Gets the warnings.</param>
     /// <param name="parsed">The command line.</param>
     /// <param name="options">What the model is made of, without what these options say.</param>
     /// <param name="beside">A model that shares its queue; null for none.</param>
@@ -50,6 +50,7 @@ internal sealed class CacheArguments
             Streaming = ReadStreaming(parsed),
         };
         var model = beside is null ? ChatModel.Open(options) : beside.OpenBeside(options);
+        AdapterArguments.Tell(model.Adapter, context);
         if (parsed.GetValue(_context) > model.TrainedContext && !parsed.GetValue(_streaming))
             context.Error.WriteLine(
                 $"Note: {model.Name} was trained for {model.TrainedContext:N0} tokens. Beyond that, models produce nonsense. "

@@ -57,19 +57,21 @@ internal sealed class ModelArguments
         };
 
     /// <summary>The model with its adapter, on the requested device.</summary>
-    internal LoadedModel Load(ParseResult parsed)
+    internal LoadedModel Load(ParseResult parsed, CliContext context)
     {
         var options = new LoadOptions { Adapter = parsed.GetValue(_adapter), AdapterReading = _reading.Read(parsed) };
         var source = ModelSource.Open(parsed.GetValue(_model)!);
         _positions?.RequireLonger(parsed, () => RopeScaling.GetCurrentContext(LoadedModel.DecideConfig(source.Config, options)));
-        return Open(parsed, source, _positions?.Read(parsed, options) ?? options);
+        var loaded = Open(parsed, source, _positions?.Read(parsed, options) ?? options);
+        AdapterArguments.Tell(loaded.Adapter, context);
+        return loaded;
     }
 
     /// <summary>The same on each rank of a job.</summary>
-    internal LoadedModel Load(ParseResult parsed, ICommunicator ranks)
+    internal LoadedModel Load(ParseResult parsed, CliContext context, ICommunicator ranks)
     {
         LoadedModel? loaded = null;
-        ranks.OnAll("opening the model", () => loaded = Load(parsed));
+        ranks.OnAll("opening the model", () => loaded = Load(parsed, context));
         return loaded!;
     }
 

@@ -79,7 +79,7 @@ internal static class BenchCommand
         var json = new JsonOption();
         var peer = new Option<string>("--export-peer")
         {
-            Description = "write weights, tokens and losses to this folder, for benchmarks/peer",
+            Description = "write weights, tokens and losses for benchmarks/peer to this folder; must be new or empty",
             HelpName = "DIR",
         };
         var command = new Verb("step", "Time one training step (LoRA+, batch 1), with shifted sparse and with full attention.")
@@ -122,7 +122,7 @@ internal static class BenchCommand
                 }
             );
             if (parsed.GetValue(peer) is { } folder)
-                StepBenchmark.Export(folder, maker, contexts, options);
+                StepBenchmark.Export(OutputOption.RequireNewFolder(folder), maker, contexts, options);
             var results = contexts.Select(length => Measure(context, maker, length, options)).ToList();
             Show(context, results, options, place);
             json.Write(parsed, context, () => ToJson(results));

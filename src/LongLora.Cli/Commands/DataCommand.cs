@@ -6,7 +6,6 @@ using LongLora.Cli.Arguments;
 using LongLora.Data;
 using LongLora.Loading;
 using LongLora.Runtime;
-using LongLora.Tokenization;
 
 namespace LongLora.Cli.Commands;
 
@@ -201,9 +200,7 @@ internal static class DataCommand
                 Weights = parsed.GetValue(weights)!,
                 Seed = parsed.GetValue(seed),
             };
-            var place = ModelLocation.Find(parsed.GetValue(tokenizer)!).Path;
-            // A folder needs no model beside the tokenizer.
-            var loaded = Directory.Exists(place) ? TokenizerLoader.Load(place) : ModelSource.Open(place).RequireTokenizer();
+            var loaded = ModelSource.OpenTokenizer(parsed.GetValue(tokenizer)!);
             var texts = PlainTexts.Read(parsed.GetValue(data)!, context.Cancellation).Select(t => loaded.Encode(t)).ToList();
             using var hash = SHA256.Create();
             AtomicFile.Write(parsed.GetValue(output)!, stream =>

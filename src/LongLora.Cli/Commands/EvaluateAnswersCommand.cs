@@ -70,7 +70,7 @@ internal static class EvaluateAnswersCommand
         command.SetAction(parsed =>
         {
             EvaluationOutput.Require(json.ReadFile(parsed));
-            using var loaded = source.Load(parsed);
+            using var loaded = source.Load(parsed, context);
             var model = new ModelOptions { Path = source.ReadNames(parsed).Model, Context = parsed.GetValue(length) };
             var conversations = new DataOptions
             {

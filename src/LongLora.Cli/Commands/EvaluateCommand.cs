@@ -98,7 +98,7 @@ internal static class EvaluateCommand
                 {
                     TextRanks.CheckSize(ranks.Size, parsed.GetValue(parts));
                     EvaluationOutput.Require(ranks, json.ReadFile(parsed), parsed.GetValue(picture));
-                    using var loaded = source.Load(parsed, ranks);
+                    using var loaded = source.Load(parsed, context, ranks);
                     var model = loaded.Network;
                     using var tokens = text.Read(parsed, loaded, ranks, context.Cancellation);
                     var kind = parsed.GetValue(protocol) == "document" ? PerplexityProtocol.Document : PerplexityProtocol.LongLora;

@@ -54,7 +54,7 @@ internal static class EvaluateRetrieval
                         file =>
                             (IReadOnlyList<RetrievalCase>)[.. LongChatCases.Read(file, task).Take(parsed.GetValue(trials) ?? int.MaxValue)]
                     );
-                    using var loaded = source.Load(parsed, ranks);
+                    using var loaded = source.Load(parsed, context, ranks);
                     var (model, tokenizer) = (loaded.Network, loaded.Tokenizer);
                     _ = tokenizer ?? throw CreateNoTokenizerError(source.ReadNames(parsed).Model);
                     var count = parsed.GetValue(trials) ?? 10;

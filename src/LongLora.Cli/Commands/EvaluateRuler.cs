@@ -63,7 +63,7 @@ internal static class EvaluateRuler
                     IReadOnlyList<string>? book = null;
                     ranks.OnAll("reading the haystack", () => book = ReadBook(parsed.GetValue(haystack)!, context.Cancellation));
                     var chosen = Choose(parsed.GetValue(tasks)!, way, book);
-                    using var loaded = source.Load(parsed, ranks);
+                    using var loaded = source.Load(parsed, context, ranks);
                     var (model, tokenizer) = (loaded.Network, loaded.Tokenizer);
                     _ = tokenizer ?? throw EvaluateRetrieval.CreateNoTokenizerError(source.ReadNames(parsed).Model);
                     var pairs = chosen.SelectMany(task => asked.Select(length => (Task: task, Length: length))).ToList();

@@ -109,7 +109,7 @@ internal static class EvaluateShortCommand
         int seed
     )
     {
-        using var loaded = extended is null ? source.Load(parsed) : source.Open(parsed, extended);
+        using var loaded = extended is null ? source.Load(parsed, context) : source.Open(parsed, extended);
         return ShortText.Measure(loaded.Network, tokens, native, loaded.Tokenizer, trials, seed, loaded.EndTokens, context.Cancellation);
     }
 

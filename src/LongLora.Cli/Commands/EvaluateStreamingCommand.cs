@@ -56,7 +56,7 @@ internal static class EvaluateStreamingCommand
         {
             EvaluationOutput.Require(json.ReadFile(parsed));
             var counts = ParseSinks(parsed.GetValue(sinks)!);
-            using var loaded = source.Load(parsed);
+            using var loaded = source.Load(parsed, context);
             var model = loaded.Network;
             using var tokens = text.Read(parsed, loaded, context.Cancellation);
             // Every column keeps the same number of tokens, so a plain window is longer by the sinks that it does not have.

@@ -59,7 +59,7 @@ internal static class ExportCommand
             var target = output.ReadNewFolder(parsed);
             var bytes = ByteSize.Parse(parsed.GetValue(shard)!, shard.Name, "500MB or 2GB");
             using var loaded = source.Load(parsed);
-            AdapterArguments.Tell(loaded.Adapter, context.Output);
+            AdapterArguments.Tell(loaded.Adapter, context);
             HuggingFaceExporter.Write(
                 target,
                 loaded.Network,
@@ -99,7 +99,7 @@ internal static class ExportCommand
     private static Verb CreateGguf(CliContext context)
     {
         var source = new Source();
-        var output = new OutputOption("file to write", helpName: "FILE");
+        var output = OutputOption.CreateForNewFile();
         var type = new Option<string>("--type")
         {
             Description = "f32, f16, bf16, q8_0, q6_k, q5_k_m, q4_k_m or q4_0 [default: f16]",
@@ -132,10 +132,10 @@ internal static class ExportCommand
         command.SetAction(parsed =>
         {
             var kind = Enum.Parse<GgufFileType>(parsed.GetValue(type)!, ignoreCase: true);
+            var target = output.ReadNewFile(parsed, parsed.GetValue(alone) ? null : OllamaModelfile.GetPath);
             using var loaded = source.Load(parsed);
-            AdapterArguments.Tell(loaded.Adapter, context.Output);
+            AdapterArguments.Tell(loaded.Adapter, context);
             var (model, folder) = (loaded.Network, loaded.Files);
-            var target = parsed.GetValue(output)!;
             if (parsed.GetValue(alone) && loaded.Adapter is null)
                 throw new ConfigurationException("--adapter-only needs an --adapter.");
             var written = parsed.GetValue(alone)
@@ -228,7 +228,7 @@ internal static class ExportCommand
                 );
             var target = output.ReadNewFolder(parsed);
             using var loaded = source.Load(parsed);
-            AdapterArguments.Tell(loaded.Adapter, context.Output);
+            AdapterArguments.Tell(loaded.Adapter, context);
             var (model, folder, adapter) = (loaded.Network, loaded.Files, loaded.Adapter!);
             var padding =
                 !parsed.GetValue(bare)
@@ -250,10 +250,18 @@ internal static class ExportCommand
                     + $"weights{(isPair && padding ? ", embeddings with a row for [PAD]" : "")}."
             );
             if (isPair)
+            {
                 context.Output.WriteLine(
-                    $"Context: {RopeScaling.GetCurrentContext(model.Config)} tokens, RoPE {model.Config.RopeScaling.Kind}. "
-                        + "LongLoRA's files do not store this. Give --adapter-context when you load them."
+                    $"Context: {RopeScaling.GetCurrentContext(model.Config)} tokens, RoPE {model.Config.RopeScaling.Kind}, in "
+                        + $"{AdapterFiles.PositionsFile}, which longlora reads. LongLoRA's scripts do not."
                 );
+                if (!LongLoraPair.AgreesWithScripts(model.Config, folder.Config))
+                    context.Error.WriteLine(
+                        $"Note: LongLoRA's scripts always rescale positions linearly, but this adapter was trained with RoPE "
+                            + $"{model.Config.RopeScaling.Kind}. Their results with it will be wrong. Use it with longlora only, or train "
+                            + "for them with --rope-scaling linear."
+                    );
+            }
             context.Output.WriteLine($"Adapter: {target}");
             json.Write(
                 parsed,
@@ -303,7 +311,7 @@ internal static class ExportCommand
             var target = output.ReadNewFolder(parsed);
             var tokenizer = TokenizerFolder(source.Adapter(parsed));
             using var loaded = source.Load(parsed);
-            AdapterArguments.Tell(loaded.Adapter, context.Output);
+            AdapterArguments.Tell(loaded.Adapter, context);
             GgufFileType? kind = parsed.GetValue(gguf) is { } name ? Enum.Parse<GgufFileType>(name, ignoreCase: true) : null;
             var options = new ExportOptions { Type = ParseType(parsed.GetValue(type)), TokenizerFolder = tokenizer };
             SplitExporter.Write(target, loaded, options, kind);

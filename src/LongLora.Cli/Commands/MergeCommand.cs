@@ -50,7 +50,7 @@ internal static class MergeCommand
                 merged.Files,
                 new ExportOptions { TokenizerFolder = parsed.GetValue(adapter) }
             );
-            AdapterArguments.Tell(merged.Adapter, context.Output);
+            AdapterArguments.Tell(merged.Adapter, context);
             context.Output.WriteLine(
                 $"{merged.Adapter!.Adapters.Count} LoRA pairs and {merged.Adapter.ModelWeights.Count} trained weights merged; context "
                     + $"{RopeScaling.GetCurrentContext(merged.Config):N0} tokens."

@@ -4,7 +4,6 @@ using System.Text.Json;
 using LongLora.Cli.Arguments;
 using LongLora.Data;
 using LongLora.Loading;
-using LongLora.Runtime;
 using LongLora.Tokenization;
 
 namespace LongLora.Cli.Commands;
@@ -29,7 +28,7 @@ internal static class TokenizerCommand
 
     private static Verb CreateEncode(CliContext context)
     {
-        var model = new ModelOption();
+        var model = new ModelOption("a model, or a folder with nothing but a tokenizer");
         var text = new Argument<string?>("TEXT") { Description = "the text [default: standard input]", Arity = ArgumentArity.ZeroOrOne };
         var plain = new Option<bool>("--plain")
         {
@@ -49,9 +48,7 @@ internal static class TokenizerCommand
         };
         command.SetAction(parsed =>
         {
-            var source = ModelSource.Open(parsed.GetValue(model)!);
-            var tokenizer = source.Tokenizer
-                ?? throw new CheckpointException($"Cannot encode text because the model in '{source.Location}' has no tokenizer.");
+            var tokenizer = ModelSource.OpenTokenizer(parsed.GetValue(model)!);
             var isPlain = parsed.GetValue(plain);
             var ids = tokenizer.Encode(parsed.GetValue(text) ?? context.Input.ReadToEnd(), addSpecial: !isPlain, parseSpecial: !isPlain);
             foreach (var id in ids)
@@ -77,11 +74,11 @@ internal static class TokenizerCommand
             HelpName = "N",
             DefaultValueFactory = _ => 2048,
         };
-        var output = new OutputOption("folder for tokenizer.json and tokenizer_config.json");
+        var output = OutputOption.CreateForNewFolder();
         var json = new JsonOption("the counts");
         var command = new Verb(
             "train",
-            "Train a byte-level BPE tokenizer on text.",
+            "Train a byte-level BPE tokenizer on text: tokenizer.json and tokenizer_config.json.",
             "longlora tokenizer train --data books --output tokenizer"
         )
         {
@@ -92,20 +89,21 @@ internal static class TokenizerCommand
         };
         command.SetAction(parsed =>
         {
+            var target = output.ReadNewFolder(parsed);
             var merges = ByteLevelTokenizerWriter.CountMerges(parsed.GetValue(size));
             var words = BpeTrainer.CountWords(PlainTexts.Read(parsed.GetValue(data)!, context.Cancellation));
-            ByteLevelTokenizerWriter.Write(parsed.GetValue(output)!, BpeTrainer.Train(words, merges, context.Cancellation));
+            ByteLevelTokenizerWriter.Write(target, BpeTrainer.Train(words, merges, context.Cancellation));
             context.Output.WriteLine(
                 $"{parsed.GetValue(size)} tokens learned from {words.Values.Sum():N0} words, {words.Count:N0} of them distinct."
             );
-            context.Output.WriteLine($"Tokenizer: {parsed.GetValue(output)}");
+            context.Output.WriteLine($"Tokenizer: {target}");
             json.Write(
                 parsed,
                 context,
                 "tokenizer-train",
                 new
                 {
-                    Tokenizer = parsed.GetValue(output),
+                    Tokenizer = target,
                     VocabularySize = parsed.GetValue(size),
                     Words = words.Values.Sum(),
                     DistinctWords = words.Count,

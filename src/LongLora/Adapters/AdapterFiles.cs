@@ -12,7 +12,8 @@ internal sealed class AdapterFiles : IDisposable
 {
     internal const string SafetensorsFile = "adapter_model.safetensors",
         PickleFile = "adapter_model.bin",
-        TrainedFile = "trainable_params.bin";
+        TrainedFile = "trainable_params.bin",
+        PositionsFile = PeftConfig.PositionsNote + ".json";
     internal const string Prefix = "base_model.model.";
 
     private readonly List<ITensorSource> _sources = [];
@@ -26,8 +27,11 @@ internal sealed class AdapterFiles : IDisposable
     /// <summary>Whether weights are in LongLoRA's second file.</summary>
     public bool IsPair => _sources.Count > 1;
 
-    /// <summary>The metadata of the safetensors file; empty for the older format.</summary>
-    public IReadOnlyDictionary<string, string> Notes => (_sources[0] as SafetensorsReader)?.Metadata ?? new Dictionary<string, string>();
+    /// <summary>
+    /// The rescaled positions that the adapter was trained with, as JSON: in the metadata of the safetensors file, or in a file beside
+    /// those formats that hold nothing but tensors. Null where neither has them.
+    /// </summary>
+    public string? Positions { get; private set; }
 
     /// <summary>Every tensor, named after the base model's module.</summary>
     public IReadOnlyDictionary<string, TensorInfo> Tensors => _tensors.ToDictionary(t => t.Key, t => t.Value.Info);
@@ -46,6 +50,10 @@ internal sealed class AdapterFiles : IDisposable
             files.Add(In(main));
             if (File.Exists(In(TrainedFile)))
                 files.Add(In(TrainedFile));
+            files.Positions =
+                files._sources[0] is SafetensorsReader { Metadata: var notes } ? notes.GetValueOrDefault(PeftConfig.PositionsNote)
+                : File.Exists(In(PositionsFile)) ? ReadText(In(PositionsFile))
+                : null;
             return files;
         }
         catch
@@ -63,6 +71,18 @@ internal sealed class AdapterFiles : IDisposable
     {
         foreach (var source in _sources)
             source.Dispose();
+    }
+
+    private static string ReadText(string path)
+    {
+        try
+        {
+            return File.ReadAllText(path);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            throw new CheckpointException($"Cannot read {path}: {e.Message}", e);
+        }
     }
 
     private void Add(string path)

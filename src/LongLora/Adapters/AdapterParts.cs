@@ -29,6 +29,9 @@ internal sealed record AdapterParts
     /// <summary>The config that it was read with; null for a new adapter.</summary>
     internal PeftConfig? Config { get; init; }
 
+    /// <summary>Whether linear positions were assumed, because neither the files nor the reader say how they were rescaled.</summary>
+    internal bool AssumesLinear { get; init; }
+
     /// <summary>Tensors that the config names but the files lack.</summary>
     internal IReadOnlyList<string> Missing { get; init; } = [];
 }

@@ -9,8 +9,11 @@ public sealed record AdapterReading
     /// </summary>
     public int? Context { get; init; }
 
-    /// <summary>How positions were rescaled to <see cref="Context"/>. Default linear, as LongLoRA does.</summary>
-    public string Scaling { get; init; } = "linear";
+    /// <summary>
+    /// How positions were rescaled to <see cref="Context"/>: one of <see cref="Positions.RopeScaling.Kinds"/> or
+    /// <see cref="Positions.RopeScaling.ByLength"/>. Null for linear, as LongLoRA does.
+    /// </summary>
+    public string? Scaling { get; init; }
 
     /// <summary>
     /// Whether to ignore embedding rows that the base model does not have, such as the one for <c>[PAD]</c>. Default false.

@@ -54,6 +54,9 @@ public sealed class AdapterSet : IDisposable
     /// </summary>
     public IReadOnlyList<string> Missing => Parts.Missing;
 
+    /// <summary>Whether linear positions were assumed, because neither the files nor the reader say how they were rescaled.</summary>
+    internal bool AssumesLinear => Parts.AssumesLinear;
+
     /// <summary>
     /// Attaches new LoRA matrices: A uniform in ±1/sqrt(I) (PEFT's Kaiming rule), B zero. With PiSSA both start from the principal part of
     /// the layer's matrix; with DoRA magnitudes start at the norms of its rows. Trained weights of the model become private fp32 copies,

@@ -1,5 +1,7 @@
 using LongLora.Checkpoints;
+using LongLora.Configs;
 using LongLora.Models;
+using LongLora.Positions;
 using LongLora.Runtime;
 using static TorchSharp.torch;
 
@@ -8,7 +10,8 @@ namespace LongLora.Adapters;
 /// <summary>
 /// The two files in which LongLoRA publishes an adapter, next to PEFT's <c>adapter_config.json</c>: <c>adapter_model.bin</c> with the LoRA
 /// matrices, as PEFT wrote it before safetensors, and <c>trainable_params.bin</c> with embeddings and norms under the base model's own
-/// names. LongLoRA's merge script reads both.
+/// names. LongLoRA's merge script reads both. It always rescales positions linearly, to a context that its user gives; what the adapter was
+/// trained with is in a third file, <c>longlora_model.json</c>, which only this project reads.
 /// <see cref="PeftFormat.Attach"/> reads them here.
 /// </summary>
 internal static class LongLoraPair
@@ -45,6 +48,19 @@ internal static class LongLoraPair
             ]
         );
         PeftFormat.WriteConfig(folder, set, basePath, null); // fully trained weights are in the second file
+        AtomicFile.WriteText(Path.Combine(folder, AdapterFiles.PositionsFile), PeftFormat.DescribePositions(model.Config) + "\n");
+    }
+
+    /// <summary>Whether LongLoRA's scripts, told only the context, compute the positions of a model that was extended.</summary>
+    /// <param name="model">The extended model's config.</param>
+    /// <param name="origin">The base's config.</param>
+    public static bool AgreesWithScripts(ModelConfig model, ModelConfig origin)
+    {
+        var context = RopeScaling.GetCurrentContext(model);
+        if (context <= RopeScaling.GetCurrentContext(origin))
+            return PeftFormat.DescribePositions(model) == PeftFormat.DescribePositions(origin);
+        return origin.RopeScaling.Kind is "default" or "linear"
+            && PeftFormat.DescribePositions(model) == PeftFormat.DescribePositions(RopeScaling.Extend(origin, "linear", null, context));
     }
 
     private static TensorToWrite WithMeanRow(string name, Tensor table) => new(name, table.dtype, [table.size(0) + 1, table.size(1)], () =>

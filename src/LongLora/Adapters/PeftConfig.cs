@@ -149,6 +149,9 @@ internal sealed class PeftConfig
     /// <summary>The file.</summary>
     internal string Path { get; }
 
+    /// <summary>The base that the adapter was made for, as a part of a sentence; empty if it is not named.</summary>
+    internal string OfBase => _fields["base_model_name_or_path"]?.ToString() is { Length: > 0 } name ? $" ('{name}')" : "";
+
     /// <summary>r, unless a pattern overrides it.</summary>
     internal int Rank { get; }
 

@@ -19,7 +19,7 @@ namespace LongLora.Adapters;
 /// The rescaled positions are stored in the metadata of the safetensors file (<c>longlora_model</c> in <c>__metadata__</c>). Without them
 /// an adapter would be silently wrong on a base whose <c>config.json</c> still has the old ones. They cannot be in
 /// <c>adapter_config.json</c>, because PEFT 0.6 to 0.13 refuse every unknown field there. For the same reason it has no field that is newer
-/// than PEFT 0.4.
+/// than PEFT 0.4. Beside LongLoRA's two files, which hold nothing but tensors, they are in a file <c>longlora_model.json</c>.
 /// </remarks>
 public static class PeftFormat
 {
@@ -84,8 +84,11 @@ public static class PeftFormat
             )
         );
         tensors.AddRange(TableTensors(set, model));
-        var positions = PythonNumber.KeepFloats(ModelConfigWriter.DescribePositions(model.Config))!.ToJsonString();
-        SafetensorsWriter.Write(Path.Combine(folder, WeightFile), tensors, new Dictionary<string, string> { [PositionsNote] = positions });
+        SafetensorsWriter.Write(
+            Path.Combine(folder, WeightFile),
+            tensors,
+            new Dictionary<string, string> { [PositionsNote] = DescribePositions(model.Config) }
+        );
         WriteConfig(folder, set, basePath, saved);
     }
 
@@ -112,11 +115,10 @@ public static class PeftFormat
                     ),
                 ]
         );
-        var positions = ModelConfigWriter.DescribePositions(model.Config).ToJsonString();
         SafetensorsWriter.Write(
             Path.Combine(folder, WeightFile),
             [.. tensors],
-            new Dictionary<string, string> { [PositionsNote] = positions }
+            new Dictionary<string, string> { [PositionsNote] = DescribePositions(model.Config) }
         );
         // The last part of a name stands for all layers that end in it; where only some of them have LoRA, each is named.
         var targets = set
@@ -224,7 +226,7 @@ public static class PeftFormat
     {
         var adapter = PeftConfig.Read(folder);
         using var files = AdapterFiles.Open(folder);
-        return NewPositions(files, adapter.Positions, config, reading ?? new AdapterReading());
+        return NewPositions(files, files.Positions ?? adapter.Positions, config, reading ?? new AdapterReading());
     }
 
     /// <summary>Reads an adapter and attaches it, including trained embeddings and norms.</summary>
@@ -244,7 +246,13 @@ public static class PeftFormat
     {
         var config = PeftConfig.Read(folder);
         using var files = AdapterFiles.Open(folder);
-        var parts = new PeftReader(config, files, model, reading ?? new AdapterReading()).Read();
+        var parts = new PeftReader(config, files, model, reading ?? new AdapterReading()).Read() with
+        {
+            AssumesLinear =
+                (files.Positions ?? config.Positions) is null
+                && reading is { Context: not null, Scaling: null }
+                && model.Config.RopeScaling.Kind == "linear",
+        };
         var norms = model.Norms.SelectMany(n => n.Weights).ToHashSet();
         var options = new AdapterOptions
         {
@@ -262,16 +270,24 @@ public static class PeftFormat
         return AdapterSet.Attach(model, options, parts);
     }
 
-    // Our adapters store the positions that they were trained with. LongLoRA's pair does not, and without them its numbers are silently
-    // wrong.
-    private static ModelConfig NewPositions(AdapterFiles files, string? inConfig, ModelConfig config, AdapterReading reading)
+    // Our adapters store the positions that they were trained with. LongLoRA's own pairs do not, and without them their numbers are
+    // silently wrong.
+    private static ModelConfig NewPositions(AdapterFiles files, string? written, ModelConfig config, AdapterReading reading)
     {
-        if ((files.Notes.GetValueOrDefault(PositionsNote) ?? inConfig) is { } written)
-            return ReadPositions(written, config, files.Path);
+        if (written is not null)
+        {
+            var positions = ReadPositions(written, config, files.Path);
+            RequireSame(positions, reading, files.Path);
+            return positions;
+        }
+        if (reading is { Context: null, Scaling: not null })
+            throw new ConfigurationException(
+                "adapter-scaling needs the context that the adapter was trained for. Set adapter-context too."
+            );
         if (reading.Context is { } context)
         {
             return context >= RopeScaling.GetCurrentContext(config)
-                ? RopeScaling.Extend(config, reading.Scaling, null, context)
+                ? RopeScaling.Extend(config, reading.Scaling ?? "linear", null, context)
                 : throw new ConfigurationException(
                     $"The adapter's context is {context}, but the base model already has {RopeScaling.GetCurrentContext(config)} "
                         + "tokens. Give the context that the adapter was trained for."
@@ -287,9 +303,29 @@ public static class PeftFormat
             );
     }
 
+    // What the files say is never overruled: an adapter is wrong with any other positions.
+    private static void RequireSame(ModelConfig written, AdapterReading reading, string path)
+    {
+        var (context, kind) = (RopeScaling.GetCurrentContext(written), written.RopeScaling.Kind);
+        if (reading.Context is { } wanted && wanted != context)
+            throw new ConfigurationException(
+                $"Cannot use adapter-context {wanted} because the adapter in '{Path.GetDirectoryName(path)}' says that it was trained for "
+                    + $"{context} tokens. Leave it out."
+            );
+        if (reading.Scaling is { } scaling && scaling != kind && !(scaling == RopeScaling.ByLength && kind == "longrope"))
+            throw new ConfigurationException(
+                $"Cannot use adapter-scaling {scaling} because the adapter in '{Path.GetDirectoryName(path)}' says that it was trained "
+                    + $"with {kind} positions. Leave it out."
+            );
+    }
+
     /// <summary>The rescaled positions from the adapter's files, or null. The earliest adapters had them in their config.</summary>
     internal static string? WrittenPositions(AdapterFiles files, JsonObject adapter) =>
-        files.Notes.GetValueOrDefault(PositionsNote) ?? adapter[PositionsNote]?.ToJsonString();
+        files.Positions ?? adapter[PositionsNote]?.ToJsonString();
+
+    /// <summary>The fields of a config that say what the positions are, as our adapters store them.</summary>
+    internal static string DescribePositions(ModelConfig config) =>
+        PythonNumber.KeepFloats(ModelConfigWriter.DescribePositions(config))!.ToJsonString();
 
     private static JsonObject Config(AdapterSet set, string basePath, List<string>? saved)
     {

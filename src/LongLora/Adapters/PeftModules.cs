@@ -1,3 +1,4 @@
+using System.Globalization;
 using System.Text.RegularExpressions;
 using LongLora.Runtime;
 
@@ -50,6 +51,17 @@ internal sealed class PeftModules
 
     /// <summary>Whether a name is a dot-separated part of a module's name, so it is the module or contains it.</summary>
     internal static bool IsWithin(string module, string name) => $".{module}.".Contains($".{name}.", StringComparison.Ordinal);
+
+    /// <summary>The number of the decoder block in a name; null for what is outside of them.</summary>
+    internal static int? FindBlock(string name)
+    {
+        foreach (var part in name.Split('.'))
+        {
+            if (int.TryParse(part, NumberStyles.None, CultureInfo.InvariantCulture, out var number))
+                return number;
+        }
+        return null;
+    }
 
     /// <summary>
     /// A key of <c>rank_pattern</c> or <c>alpha_pattern</c>: a regular expression for the end of a module's name, starting at a dot.

@@ -48,6 +48,7 @@ internal sealed class PeftReader(PeftConfig config, AdapterFiles files, CausalLa
         if (headIds is not null)
             _named.Add((Head + TokenSuffix, "trainable_token_indices"));
         RequireKnown(layers, hasTable);
+        RequireFit(layers, hasTable, experts);
         var missing = RequireWhole();
 
         if (tiesHead)
@@ -222,10 +223,54 @@ internal sealed class PeftReader(PeftConfig config, AdapterFiles files, CausalLa
         if (left.Count > 0)
             throw new CheckpointException(
                 $"{left[0].File}: '{left[0].Name}'{(left.Count > 1 ? $" (and {left.Count - 1} other tensors)" : "")} does not "
-                    + $"match any part of this model that {PeftConfig.FileName} names. The adapter was made for another base."
+                    + $"match any part of this model that {PeftConfig.FileName} names. The adapter was made for another "
+                    + $"base{config.OfBase}."
             );
         if (_stored.Count == 0)
             throw new CheckpointException($"The adapter is empty because {files.Path} has no tensors.");
+    }
+
+    // Comes before the search for what is missing: with another base both may be wrong, but only the shapes say why.
+    private void RequireFit(List<LinearLayer> layers, bool hasTable, List<(ExpertParameter Parameter, int Depth, string Name)> experts)
+    {
+        var (rows, width) = (model.Embedding.Weight.Shape[0], model.Embedding.Weight.Shape[1]);
+        foreach (var layer in layers)
+        {
+            RequireSize(layer.Name + A, null, layer.InputSize);
+            RequireSize(layer.Name + B, layer.OutputSize, null);
+            RequireSize(layer.Name + DoraAdapter.MagnitudeSuffix, layer.OutputSize);
+            RequireSize(layer.Name + PairBias, layer.OutputSize);
+        }
+        foreach (var (parameter, _, name) in experts)
+        {
+            RequireSize(name + A, null, parameter.Inputs);
+            RequireSize(name + B, parameter.Outputs, null);
+        }
+        if (hasTable)
+        {
+            RequireSize(Table + TableA, null, rows);
+            RequireSize(Table + TableB, width, null);
+        }
+        foreach (var module in new[] { Table, Head })
+        {
+            RequireSize(module + TokenSuffix, null, width);
+            RequireSize(module + ".weight", null, width); // more rows are added tokens
+        }
+        foreach (var weight in model.Weights.Where(w => w.Name != Table + ".weight" && w.Name != Head + ".weight"))
+            RequireSize(StoredName(weight.Name, layers), [.. weight.Shape.Select(size => (long?)size)]);
+    }
+
+    private void RequireSize(string name, params long?[] sizes)
+    {
+        if (
+            _stored.TryGetValue(name, out var info)
+            && !(info.Shape.Count == sizes.Length && info.Shape.Zip(sizes).All(s => s.Second is null || s.First == s.Second))
+        )
+            throw new CheckpointException(
+                $"{info.File}: '{info.Name}' is [{string.Join(", ", info.Shape)}], but this model needs "
+                    + $"[{string.Join(", ", sizes.Select((size, at) => size ?? info.Shape.ElementAtOrDefault(at)))}]. The adapter was made "
+                    + $"for another base{config.OfBase}. Give that base."
+            );
     }
 
     // The head's half of a tied pair equals the table's and may be absent.
@@ -238,9 +283,20 @@ internal sealed class PeftReader(PeftConfig config, AdapterFiles files, CausalLa
         throw new CheckpointException(
             $"Cannot load the adapter because {files.Path} lacks {missing.Count} tensor{(missing.Count == 1 ? "" : "s")} that "
                 + $"{PeftConfig.FileName} names: {string.Join(", ", missing.Take(shown).Select(n => $"'{n.Name}' ({n.Field})"))}"
-                + $"{(missing.Count > shown ? ", ..." : "")}. It was saved incompletely, as can happen in sharded training. Save it "
-                + "again, or set allow-missing to load it without these parts."
+                + $"{(missing.Count > shown ? ", ..." : "")}. {ExplainMissing([.. missing.Select(n => n.Name)])}"
         );
+    }
+
+    // Without the last blocks it looks like the adapter of a smaller model of the family.
+    private string ExplainMissing(HashSet<string> missing)
+    {
+        var blocks = _named.Select(n => (n.Name, Block: PeftModules.FindBlock(n.Name))).Where(n => n.Block is not null).ToList();
+        var last = blocks.Where(n => !missing.Contains(n.Name)).Max(n => n.Block);
+        const string again = "Save it again, or set allow-missing to load it without these parts.";
+        return last is not null && missing.All(name => PeftModules.FindBlock(name) > last)
+            ? $"It has nothing for the layers after {last}, so it was made for another base{config.OfBase} with fewer layers, or saved "
+                + $"incompletely. Give that base. {again}"
+            : $"It was saved incompletely, as can happen in sharded training. {again}";
     }
 
     private bool HasAll(IEnumerable<string> names) => names.All(_stored.ContainsKey);

@@ -191,7 +191,7 @@ internal sealed record CheckpointSummary(
                     "context",
                     positions is null
                         ? file.IsPair
-                            ? "unknown: LongLoRA's files do not store it; give it as adapter-context"
+                            ? "unknown: these files of LongLoRA do not store it; give it as adapter-context"
                             : "the base model's"
                         : $"{positions["max_position_embeddings"]} tokens, RoPE {DescribeScaling(positions)}"
                 ),

@@ -1,3 +1,4 @@
+using LongLora.Adapters;
 using LongLora.Generation.Structured;
 using LongLora.Loading;
 using LongLora.Positions;
@@ -95,6 +96,9 @@ public sealed class ChatModel : IDisposable
 
     /// <summary>The model's folder as it was given.</summary>
     public string Directory => _model.Source.Location;
+
+    /// <summary>Its adapter; null for none.</summary>
+    internal AdapterSet? Adapter => _model.Adapter;
 
     /// <summary>Answers that are generated together, of all models that share its queue.</summary>
     internal int ParallelAnswers => _queue.Turns.Parallel;

@@ -46,6 +46,13 @@ internal sealed class FolderSource(string path, string? name = null) : ModelSour
         }
     }
 
+    /// <summary>The tokenizer of a folder, which needs no model beside it.</summary>
+    internal static ITokenizer LoadTokenizer(string path)
+    {
+        Checksums.Verify(path, name => !IsOfWeights(name));
+        return TokenizerLoader.Load(path);
+    }
+
     // The weights are checked when they are used: a plan, or a list of what a folder holds, should not have to read them.
     private static CheckpointDirectory OpenChecked(string path)
     {

@@ -40,6 +40,15 @@ public abstract class ModelSource
             : new FolderSource(found.Path, found.Name) { Reference = found.Reference };
     }
 
+    /// <summary>Opens the tokenizer of a model, or of a folder that has nothing but a tokenizer.</summary>
+    /// <param name="model">What <see cref="Open"/> takes, or the folder of a tokenizer.</param>
+    /// <exception cref="CheckpointException">There is no tokenizer, or one of its files is damaged or not supported.</exception>
+    internal static ITokenizer OpenTokenizer(string model)
+    {
+        var path = ModelLocation.Find(model).Path;
+        return Directory.Exists(path) ? FolderSource.LoadTokenizer(path) : Open(model).RequireTokenizer();
+    }
+
     /// <summary>Makes the source of a new model with random weights.</summary>
     /// <param name="config">The architecture.</param>
     /// <param name="seed">The same seed gives the same weights.</param>

@@ -79,7 +79,7 @@ public class LongLoraPairTests
         var (model, set) = (loaded.Network, loaded.Adapter!);
         LongLoraPair.Write(output.Root, set, model, "base", paddingRow);
         Assert.Equal(
-            ["adapter_config.json", "adapter_model.bin", "trainable_params.bin"],
+            ["adapter_config.json", "adapter_model.bin", "longlora_model.json", "trainable_params.bin"],
             Directory.GetFiles(output.Root).Select(Path.GetFileName).Order()
         );
 
@@ -94,6 +94,84 @@ public class LongLoraPairTests
             Near.AssertEqual(before.Value, before.Name == Table ? after.Value[..128] : after.Value, 0, before.Name);
         if (paddingRow)
             Near.AssertEqual(model.Embedding.Weight.Value.mean([0]), again.Embedding.Weight.Value[128], 1e-7, "[PAD]");
+    }
+
+    [Theory]
+    [InlineData("linear")]
+    [InlineData("dynamic")]
+    [InlineData("yarn")]
+    [InlineData("by-length")]
+    [InlineData("default")]
+    public void Written_pair_comes_back_with_the_positions_it_was_trained_with(string kind)
+    {
+        using TemporaryFolder output = new(),
+            origin = new();
+        foreach (var file in Directory.GetFiles(s_tiny))
+            File.Copy(file, origin[Path.GetFileName(file)]);
+        var config = JsonNode.Parse(File.ReadAllText(origin["config.json"]))!.AsObject();
+        config["rope_scaling"] = null;
+        origin.Text("config.json", config.ToJsonString());
+        LoadedModel Open(string adapter, AdapterReading? reading) =>
+            LoadedModel.Open(
+                origin.Root,
+                new LoadOptions
+                {
+                    Adapter = adapter,
+                    AdapterReading = reading,
+                    Device = "cpu",
+                }
+            );
+        var stated = new AdapterReading
+        {
+            Context = 128,
+            Scaling = kind,
+            KeepVocabulary = true,
+        };
+        string positions;
+        using (var loaded = Open(Pair, stated))
+        {
+            positions = ModelConfigWriter.DescribePositions(loaded.Config).ToJsonString();
+            LongLoraPair.Write(output.Root, loaded.Adapter!, loaded.Network, "base", paddingRow: false);
+            Assert.False(loaded.Adapter!.AssumesLinear);
+            Assert.Equal(
+                kind == "linear",
+                LongLoraPair.AgreesWithScripts(loaded.Config, ModelConfigReader.ReadFile(origin["config.json"]))
+            );
+        }
+        void AssertSame(AdapterReading? reading)
+        {
+            using var again = Open(output.Root, reading);
+            Assert.Equal(positions, ModelConfigWriter.DescribePositions(again.Config).ToJsonString());
+            Assert.False(again.Adapter!.AssumesLinear);
+        }
+        AssertSame(null);
+        AssertSame(stated);
+        AssertSame(new AdapterReading { Context = 128 });
+        var other = new AdapterReading { Context = 256 };
+        Assert.Contains("adapter-context 256", Assert.Throws<ConfigurationException>(() => Open(output.Root, other)).Message);
+        other = new AdapterReading { Scaling = kind == "yarn" ? "linear" : "yarn" };
+        Assert.Contains("adapter-scaling", Assert.Throws<ConfigurationException>(() => Open(output.Root, other)).Message);
+
+        File.Delete(output["longlora_model.json"]); // like LongLoRA's own files
+        AssertSame(stated);
+        Assert.Contains("Set adapter-context", Assert.Throws<ConfigurationException>(() => Open(output.Root, null)).Message);
+        Assert.Contains("Set adapter-context", Assert.Throws<ConfigurationException>(() => Open(output.Root, other)).Message);
+        using var assumed = Open(output.Root, new AdapterReading { Context = 128 });
+        Assert.Equal("linear", assumed.Config.RopeScaling.Kind);
+        Assert.True(assumed.Adapter!.AssumesLinear);
+    }
+
+    [Theory]
+    [InlineData("{")]
+    [InlineData("[]")]
+    [InlineData("{\"rope_scaling\": 3}")]
+    public void Positions_that_are_damaged_are_refused(string text)
+    {
+        using var output = new TemporaryFolder();
+        foreach (var file in Directory.GetFiles(Pair))
+            File.Copy(file, output[Path.GetFileName(file)]);
+        output.Text("longlora_model.json", text);
+        Assert.Contains("longlora_model", Assert.Throws<CheckpointException>(() => Open(output.Root, null)).Message);
     }
 
     [Fact]

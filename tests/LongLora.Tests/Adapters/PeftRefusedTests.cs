@@ -169,6 +169,57 @@ public sealed class PeftRefusedTests : IDisposable
         Assert.Contains(told, Assert.Throws<ConfigurationException>(() => PeftFormat.Write(_folder.Root, set, model, "base")).Message);
     }
 
+    // Both are wrong with the adapter of another base; the shapes say why.
+    [Theory]
+    [InlineData("lora", "layers.1.self_attn.v_proj.lora_A")]
+    [InlineData("lora", "layers.0.self_attn.k_proj.lora_B")]
+    [InlineData("dora", "layers.0.self_attn.o_proj.lora_magnitude_vector")]
+    [InlineData("lora_bias", "layers.0.self_attn.q_proj.lora_B.bias")]
+    [InlineData("modules_to_save", "lm_head.weight")]
+    [InlineData("modules_to_save", "layers.1.input_layernorm.weight")]
+    [InlineData("trainable_tokens", "trainable_tokens_delta")]
+    [InlineData("lora_embedding", "lora_embedding_A")]
+    [InlineData("lora_embedding", "lora_embedding_B")]
+    [InlineData("target_parameters", "lora_A")]
+    [InlineData("target_parameters", "lora_B")]
+    public void Adapter_of_a_base_with_other_sizes_is_told_apart_from_an_incomplete_one(string kind, string wider)
+    {
+        var config = Config(kind);
+        config["base_model_name_or_path"] = "org/other-base";
+        Copy(config, _ => true, kind, name => name.Contains(wider, StringComparison.Ordinal));
+        using var model = PeftGoldenTests.Base(kind == "target_parameters" ? "base_moe" : "", out _);
+        foreach (var isWhole in new[] { true, false })
+        {
+            if (!isWhole)
+                Copy(
+                    config,
+                    name => !name.Contains("layers.1.self_attn.q_proj", StringComparison.Ordinal),
+                    kind,
+                    name => name.Contains(wider, StringComparison.Ordinal)
+                );
+            var reading = new AdapterReading { AllowMissing = !isWhole };
+            foreach (var how in new[] { null, reading })
+            {
+                var message = Assert.Throws<CheckpointException>(() => PeftFormat.Attach(_folder.Root, model, how)).Message;
+                Assert.Contains("but this model needs [", message);
+                Assert.Contains("made for another base ('org/other-base')", message);
+                Assert.DoesNotContain("incompletely", message);
+            }
+        }
+    }
+
+    [Fact]
+    public void Adapter_without_the_last_layers_may_be_that_of_a_smaller_model()
+    {
+        var config = Config();
+        config["base_model_name_or_path"] = "org/other-base";
+        Copy(config, name => !name.Contains("layers.1.", StringComparison.Ordinal));
+        using var model = PeftGoldenTests.Base("", out _);
+        var message = Assert.Throws<CheckpointException>(() => PeftFormat.Attach(_folder.Root, model)).Message;
+        Assert.Contains("nothing for the layers after 0", message);
+        Assert.Contains("another base ('org/other-base')", message);
+    }
+
     [Fact]
     public void Biases_that_are_missing_are_named()
     {
@@ -200,7 +251,7 @@ public sealed class PeftRefusedTests : IDisposable
         return Assert.Throws<CheckpointException>(() => PeftFormat.Attach(_folder.Root, model)).Message;
     }
 
-    private void Copy(JsonObject config, Func<string, bool> keep, string kind = "lora")
+    private void Copy(JsonObject config, Func<string, bool> keep, string kind = "lora", Func<string, bool>? widen = null)
     {
         _folder.Text("adapter_config.json", config.ToJsonString());
         using var file = new SafetensorsReader(Path.Combine(PeftGoldenTests.Folder(kind), "adapter_model.safetensors"));
@@ -209,10 +260,16 @@ public sealed class PeftRefusedTests : IDisposable
             [
                 .. file
                     .Tensors.Values.Where(t => keep(t.Name))
-                    .Select(t => new TensorToWrite(t.Name, t.Type, t.Shape, () => file.Open(t.Name).clone())),
+                    .Select(t =>
+                        widen?.Invoke(t.Name) == true
+                            ? new TensorToWrite(t.Name, t.Type, [.. t.Shape.Select(s => 2 * s)], () => Widened(file.Open(t.Name)))
+                            : new TensorToWrite(t.Name, t.Type, t.Shape, () => file.Open(t.Name).clone())
+                    ),
             ]
         );
     }
+
+    private static Tensor Widened(Tensor tensor) => tensor.repeat([.. tensor.shape.Select(_ => 2L)]);
 
     private static JsonObject Config(string kind = "lora") =>
         JsonNode.Parse(File.ReadAllText(Path.Combine(PeftGoldenTests.Folder(kind), "adapter_config.json")))!.AsObject();

@@ -130,6 +130,49 @@ public sealed class ConversationTests : IDisposable
         Assert.Contains(reason, message, StringComparison.Ordinal);
     }
 
+    // The text before the damage, the damaged record, and whether the file ends with it.
+    [Theory]
+    [InlineData("{\"text\": \"x", true)]
+    [InlineData("{\"text\": \"x\"", true)]
+    [InlineData("{\"text\": \"x\\", true)]
+    [InlineData("{\"text\": {\"a\": [1, 2", true)]
+    [InlineData("{\"text\": }", false)]
+    [InlineData("{\"text\": [}", false)]
+    [InlineData("{text: \"x", false)]
+    public void Only_a_last_record_that_could_go_on_is_called_truncated(string record, bool isBeginning)
+    {
+        const string good = "{\"text\": \"a\", \"instruction\": \"1\", \"output\": \"a\"}\n";
+        string Told(string text)
+        {
+            var asRecords = Refused("a.jsonl", text);
+            using var stream = new MemoryStream(Encoding.UTF8.GetBytes(text));
+            var asLines = Assert.Throws<DataException>(() => JsonLines.Read(stream, _folder["a.jsonl"]).Count()).Message;
+            foreach (var message in new[] { asRecords, asLines })
+                Assert.StartsWith($"{_folder["a.jsonl"]}:4: ", message, StringComparison.Ordinal);
+            var isTruncated = asRecords.Contains("truncated", StringComparison.Ordinal);
+            Assert.Equal(isTruncated, asLines.Contains("truncated", StringComparison.Ordinal));
+            Assert.Equal(!isTruncated, asRecords.Contains("not valid JSON: ", StringComparison.Ordinal));
+            Assert.Equal(!isTruncated, asLines.Contains("not valid JSON: ", StringComparison.Ordinal));
+            return isTruncated ? "truncated" : "not valid";
+        }
+        var before = string.Concat(Enumerable.Repeat(good, 3));
+        Assert.Equal(isBeginning ? "truncated" : "not valid", Told(before + record));
+        Assert.Equal("not valid", Told($"{before}{record}\n{good}"));
+    }
+
+    // A lost quote or brace must not bring the rest of the file into memory.
+    [Theory]
+    [InlineData("{\"instruction\": \"x\n")]
+    [InlineData("{\"instruction\": \"x\"\n")]
+    public void Read_stops_soon_after_the_damage(string record)
+    {
+        var good = Encoding.UTF8.GetBytes("{\"instruction\": \"1\", \"output\": \"a\"}\n");
+        using var stream = new MemoryStream([.. Encoding.UTF8.GetBytes(record), .. Enumerable.Repeat(good, 500_000).SelectMany(b => b)]);
+        var message = Assert.Throws<DataException>(() => new JsonRecords().ReadRecords(stream, "a.jsonl").Count()).Message;
+        Assert.Contains("a.jsonl:1: not valid JSON", message, StringComparison.Ordinal);
+        Assert.InRange(stream.Position, 1, 4 << 20);
+    }
+
     [Fact]
     public void Read_tools_and_their_calls_are_kept_as_openai_writes_them()
     {

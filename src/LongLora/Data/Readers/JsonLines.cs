@@ -1,5 +1,4 @@
 using System.Text.Json;
-using System.Text.Unicode;
 using LongLora.Runtime;
 
 namespace LongLora.Data;
@@ -10,21 +9,19 @@ internal static class JsonLines
     /// <summary>Texts with their location, <c>file:line</c>. Blank lines are skipped.</summary>
     public static IEnumerable<(string Text, string Origin)> Read(Stream stream, string file)
     {
-        foreach (var (line, number) in ReadLines(new Utf8Stream(stream, file)))
+        foreach (var (line, number, isLast) in ReadLines(new Utf8Stream(stream, file)))
         {
             var origin = $"{file}:{number}";
             if (line.Span.ContainsAnyExcept(" \t\r"u8))
-                yield return (ReadText(line, origin), origin);
+                yield return (ReadText(line, origin, isLast), origin);
         }
     }
 
-    private static string ReadText(ReadOnlyMemory<byte> line, string origin)
+    private static string ReadText(ReadOnlyMemory<byte> line, string origin, bool isLast)
     {
-        if (!Utf8.IsValid(line.Span))
-            throw new DataException($"{origin}: the line is not UTF-8. Convert the file to UTF-8.");
+        using var json = JsonRecord.Parse(line, origin, isLast);
         try
         {
-            using var json = JsonDocument.Parse(line);
             if (json.RootElement.ValueKind != JsonValueKind.Object)
                 throw new DataException($"{origin}: the line must be a JSON object with 'text', but it is {json.RootElement.ValueKind}.");
             if (!json.RootElement.TryGetProperty("text", out var text))
@@ -36,10 +33,6 @@ internal static class JsonLines
                 ? text.GetString()!
                 : throw new DataException($"{origin}: 'text' is {text.ValueKind}, but it must be a string.");
         }
-        catch (JsonException e)
-        {
-            throw new DataException($"{origin}: not valid JSON: {e.Message}", e);
-        }
         catch (InvalidOperationException e)
         {
             // Half a surrogate pair, written as an escape: JSON allows it, Unicode does not.
@@ -48,7 +41,7 @@ internal static class JsonLines
     }
 
     // Lines without their '\n'. A byte order mark is removed. The memory is valid until the next line is requested.
-    private static IEnumerable<(ReadOnlyMemory<byte> Line, long Number)> ReadLines(Stream stream)
+    private static IEnumerable<(ReadOnlyMemory<byte> Line, long Number, bool IsLast)> ReadLines(Stream stream)
     {
         var buffer = new byte[1 << 16];
         int start = 0,
@@ -74,7 +67,7 @@ internal static class JsonLines
                 yield break;
             var lineEnd = length < 0 ? end : start + searched + length;
             var from = number == 1 && buffer.AsSpan(start, lineEnd - start).StartsWith<byte>([0xEF, 0xBB, 0xBF]) ? start + 3 : start;
-            yield return (buffer.AsMemory(from, lineEnd - from), number++);
+            yield return (buffer.AsMemory(from, lineEnd - from), number++, length < 0);
             (start, searched) = (length < 0 ? end : lineEnd + 1, 0);
         }
     }

@@ -1,5 +1,4 @@
 using System.Text.Json;
-using System.Text.Unicode;
 using LongLora.Runtime;
 
 namespace LongLora.Data;
@@ -19,30 +18,18 @@ internal sealed class JsonRecords : IRecordReader
         var values = new Values(new Utf8Stream(stream, file), file);
         while (values.ReadNext() is { } value)
         {
-            using var document = Parse(value.Bytes, value.Origin);
+            using var document = JsonRecord.Parse(value.Bytes, value.Origin, value.IsLast);
             if (document.RootElement.ValueKind != JsonValueKind.Object)
                 throw new DataException($"{value.Origin}: the record must be a JSON object, but it is {document.RootElement.ValueKind}.");
             yield return new DataRecord(document.RootElement, value.Origin);
         }
     }
 
-    private static JsonDocument Parse(ReadOnlyMemory<byte> bytes, string origin)
-    {
-        if (!Utf8.IsValid(bytes.Span))
-            throw new DataException($"{origin}: the record is not UTF-8. Convert the file to UTF-8.");
-        try
-        {
-            return JsonDocument.Parse(bytes);
-        }
-        catch (JsonException e)
-        {
-            throw new DataException($"{origin}: not valid JSON: {e.Message}", e);
-        }
-    }
-
     // Finds where values begin and end. The parser reads their content.
     private sealed class Values(Stream stream, string file)
     {
+        private const int FirstCheck = 1 << 20;
+
         private byte[] _buffer = new byte[1 << 16];
         private int _at,
             _end;
@@ -51,9 +38,10 @@ internal sealed class JsonRecords : IRecordReader
             _lastLine;
         private bool _begun,
             _inArray,
-            _arrayEnded;
+            _arrayEnded,
+            _ended;
 
-        public (ReadOnlyMemory<byte> Bytes, string Origin)? ReadNext()
+        public (ReadOnlyMemory<byte> Bytes, string Origin, bool IsLast)? ReadNext()
         {
             if (!_begun)
                 Begin();
@@ -73,12 +61,12 @@ internal sealed class JsonRecords : IRecordReader
             }
             if (_arrayEnded)
                 throw new DataException($"{origin}: there is something after the end of the array.");
-            var length = MeasureValue(origin);
+            var length = MeasureValue();
             var value = _buffer.AsMemory(_at, length);
             _lastLine = _line += value.Span.Count((byte)'\n');
             _records++;
             _at += length;
-            return (value, origin);
+            return (value, origin, _ended);
         }
 
         private void Begin()
@@ -95,17 +83,27 @@ internal sealed class JsonRecords : IRecordReader
 
         private void Skip() => _line += _buffer[_at++] == '\n' ? 1 : 0;
 
-        private int MeasureValue(string origin)
+        // What is certainly damaged ends where that shows. Otherwise one lost brace would bring the rest of the file into memory.
+        private int MeasureValue()
         {
-            var (depth, inText) = (0, false);
+            var (depth, inText, checkedAt) = (0, false, FirstCheck);
             for (var i = 0; ; i++)
             {
                 if (Peek(i) is not { } b)
-                    return depth == 0 && !inText
-                        ? i
-                        : throw new DataException($"{origin}: the file ends inside this record. It is truncated. Download it again.");
+                {
+                    _ended = true;
+                    return _end - _at;
+                }
+                if (i >= checkedAt)
+                {
+                    if (!JsonRecord.IsBeginning(_buffer.AsSpan(_at, i)))
+                        return i;
+                    checkedAt = 2 * i;
+                }
                 if (inText)
                 {
+                    if (b == '\n')
+                        return i;
                     if (b == '\\')
                         i++;
                     else if (b == '"')
@@ -128,7 +126,7 @@ internal sealed class JsonRecords : IRecordReader
         private int FindPlainEnd(int from)
         {
             var rest = _buffer.AsSpan(_at + from + 1, _end - _at - from - 1);
-            var found = rest.IndexOfAny((byte)'"', (byte)'\\');
+            var found = rest.IndexOfAny((byte)'"', (byte)'\\', (byte)'\n');
             return found < 0 ? rest.Length : found;
         }
 

@@ -6,16 +6,21 @@ using LongLora.Tokenization;
 namespace LongLora.Export;
 
 /// <summary>
-/// Writes a <c>Modelfile</c> next to a GGUF file, from which Ollama creates a model: <c>ollama create NAME -f Modelfile</c>. It has the
-/// context, the stop texts, and the chat template in Ollama's own language if that language can express it: a text before and after each
-/// message that depends only on its role.
+/// Writes a Modelfile next to a GGUF file, from which Ollama creates a model: <c>ollama create NAME -f a.Modelfile</c> for <c>a.gguf</c>.
+/// It has the context, the stop texts, and the chat template in Ollama's own language if that language can express it: a text before and
+/// after each message that depends only on its role.
 /// </summary>
 internal static class OllamaModelfile
 {
-    private const string Name = "Modelfile";
+    private const string Ending = ".Modelfile";
+
+    /// <summary>The path of the file, which is named after the GGUF file: several of them may be in one folder.</summary>
+    /// <param name="gguf">The GGUF file.</param>
+    public static string GetPath(string gguf) =>
+        (gguf.EndsWith(".gguf", StringComparison.OrdinalIgnoreCase) ? gguf[..^".gguf".Length] : gguf) + Ending;
 
     /// <summary>Writes the file.</summary>
-    /// <param name="gguf">The GGUF file; the Modelfile is written into its folder.</param>
+    /// <param name="gguf">The GGUF file; the Modelfile is written next to it.</param>
     /// <param name="context">The model's context in tokens.</param>
     /// <param name="tokenizer">The tokenizer; null for none.</param>
     /// <param name="template">The chat template; null for none.</param>
@@ -23,7 +28,7 @@ internal static class OllamaModelfile
     /// <returns>The path of the file.</returns>
     public static string Write(string gguf, int context, ITokenizer? tokenizer, ChatTemplate? template, string? adapter = null)
     {
-        var path = Path.Combine(Path.GetDirectoryName(Path.GetFullPath(gguf))!, Name);
+        var path = GetPath(gguf);
         AtomicFile.WriteText(path, Compose(Path.GetFileName(gguf), context, tokenizer, template, adapter));
         return path;
     }
