@@ -155,7 +155,8 @@ public static class FineTune
         });
         return new FineTuneResult(run.ResultPath, model.Config, parameters.Count)
         {
-            Notes = [.. told, .. data.Notes, .. DescribeSkipped(optimizer)],
+            Notes = [.. told, .. data.Notes, .. TrainingData.NotesOn(sampler, data.Tokens), .. DescribeSkipped(optimizer)],
+            Passes = sampler.Passes,
             SkippedSteps = optimizer.Skipped,
         };
     }

@@ -118,8 +118,18 @@ internal sealed class TrainingData : IDisposable
             layout: _options.Data.Task == TrainingTask.Sft ? BatchLayout.Examples
                 : _options.Data.KeepDocumentsApart ? BatchLayout.Documents
                 : BatchLayout.Stream,
-            weights: [.. _options.Data.Sources.Select(d => d.Weight)]
+            // Without weights it does not matter that a source is empty.
+            weights: _options.Data.Sources.All(d => d.Weight == 1) ? null : [.. _options.Data.Sources.Select(d => d.Weight)]
         );
+
+    /// <summary>Sentences about data that a sampler never reads.</summary>
+    public static IEnumerable<string> NotesOn(BatchSampler sampler, TokenStore tokens)
+    {
+        if (sampler.UnreadTokens is var unread && unread > tokens.Count / 100)
+            yield return $"{unread:N0} of {tokens.Count:N0} tokens are never read: training reads whole sequences of {sampler.Context:N0} "
+                + "tokens, and what is left at the end of the data, or of each source if there are weights, is shorter. Add text, or "
+                + "use a context of which less is left.";
+    }
 
     /// <summary>The sources of a run, one for each path.</summary>
     /// <param name="model">The model. It needs a tokenizer, except for token <c>.bin</c> data.</param>
