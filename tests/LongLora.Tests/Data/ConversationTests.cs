@@ -123,6 +123,17 @@ public sealed class ConversationTests : IDisposable
     [InlineData("{\"conversations\": \"x\"}", "a.json:1", "'conversations' is String")]
     [InlineData("{\"messages\": [], \"tools\": \"f()\"}", "a.json:1", "'tools' is a string")]
     [InlineData("{\"instruction\": \"\\ud800\", \"output\": \"x\"}", "a.json:1", "Unicode")]
+    [InlineData(
+        """{"messages": [{"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": "{broken"}}]}]}""",
+        "a.json:1",
+        "the arguments of a tool call are '{broken'"
+    )]
+    [InlineData(
+        "{\"messages\": [{\"role\": \"assistant\", \"function_call\": {\"name\": \"f\", \"arguments\": \"{'a': 1}\"}}]}",
+        "a.json:1",
+        "which is not JSON"
+    )]
+    [InlineData("{\"conversations\": [{\"from\": \"function_call\", \"value\": \"{broken\"}]}", "a.json:1", "a tool call is '{broken'")]
     public void Read_what_is_wrong_is_refused_with_its_place(string text, string place, string reason)
     {
         var message = Refused("a.json", text);
