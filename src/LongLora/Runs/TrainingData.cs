@@ -97,7 +97,10 @@ internal sealed class TrainingData : IDisposable
         var sources = Sources(model, options.Data, options.Model.Context, readers);
         var cache =
             options.Data.TokenCache.Length > 0
-                ? new TokenCache(options.Data.TokenCache, CacheParts(options, model)) { VocabularySize = model.Config.VocabularySize }
+                ? new TokenCache(options.Data.TokenCache, CacheParts(options, model, readers))
+                {
+                    VocabularySize = model.Config.VocabularySize,
+                }
                 : null;
         // Examples end with their own end-of-text token; between plain texts it is added here.
         var separator = options.Data.Task == TrainingTask.Sft ? null : model.Separator;
@@ -172,7 +175,7 @@ internal sealed class TrainingData : IDisposable
 
     // Everything that the tokens depend on: the model's small files by content, because a run from scratch has copies of them, and the data
     // files by length and modification time.
-    private static IEnumerable<string> CacheParts(FineTuneOptions options, ModelSource model)
+    private static IEnumerable<string> CacheParts(FineTuneOptions options, ModelSource model, IReadOnlyList<IDocumentReader>? readers)
     {
         var tokens = options.Data.Task == TrainingTask.Sft ? OptionEffect.AnswerTokens : OptionEffect.TextTokens;
         var texts = File.Exists(options.Data.Template) ? model.TextFiles.Append(options.Data.Template) : model.TextFiles;
@@ -184,6 +187,7 @@ internal sealed class TrainingData : IDisposable
             "tokens 5",
             Recipe.Version,
             $"vocabulary: {model.Config.VocabularySize}",
+            $"reads: {string.Join(' ', (readers ?? []).SelectMany(r => r.Extensions))}",
             $"ends: {string.Join(' ', model.Config.EosTokenIds)}",
             .. FineTuneOptionTable.All.Where(o => o.Effect.HasFlag(tokens)).Select(o => $"{o.Name}: {o.Format(options)}"),
             .. texts.Select(TokenCache.DescribeContent),
@@ -197,6 +201,11 @@ internal sealed class TrainingData : IDisposable
     /// <param name="sources">The sources of a run.</param>
     public static IEnumerable<string> NotesOn(int context, IReadOnlyList<IExampleSource> sources)
     {
+        var files = sources.OfType<IFileReport>().ToList();
+        if (FileNotes.CountKinds(files.SelectMany(f => f.Unread)) is { Count: > 0 } unread)
+            yield return FileNotes.DescribeUnread(unread);
+        if (files.SelectMany(f => f.WithoutText).ToList() is { Count: > 0 } empty)
+            yield return FileNotes.DescribeEmpty(empty);
         var conversations = sources.OfType<ConversationSource>().ToList();
         if (conversations.Sum(s => s.Shortened) is > 0 and var shortened)
             yield return $"{shortened:N0} examples were longer than {context:N0} tokens. Text that is not learned was removed from "

@@ -4,7 +4,7 @@ using LongLora.Tokenization;
 namespace LongLora.Data;
 
 /// <summary>Tokenized conversations from files, of which the answers are to be learned.</summary>
-internal sealed class ConversationSource : IExampleSource
+internal sealed class ConversationSource : IExampleSource, IFileReport
 {
     private readonly ConversationFiles _files;
     private readonly ChatTemplate? _template;
@@ -42,6 +42,12 @@ internal sealed class ConversationSource : IExampleSource
 
     /// <summary>Number of examples returned by the last reading that were shortened.</summary>
     public long Shortened { get; private set; }
+
+    /// <inheritdoc/>
+    public IReadOnlyList<string> Unread => _files.Unread;
+
+    /// <inheritdoc/>
+    public IReadOnlyList<string> WithoutText => _files.WithoutText;
 
     /// <summary>Number of conversations in the last reading that had no answer to learn and were left out.</summary>
     public long LeftOut { get; private set; }
