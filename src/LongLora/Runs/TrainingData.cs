@@ -184,7 +184,7 @@ internal sealed class TrainingData : IDisposable
             .SelectMany(path => Directory.Exists(path) ? Directory.EnumerateFiles(path, "*", SearchOption.AllDirectories) : [path]);
         return
         [
-            "tokens 5",
+            "tokens 6",
             Recipe.Version,
             $"vocabulary: {model.Config.VocabularySize}",
             $"reads: {string.Join(' ', (readers ?? []).SelectMany(r => r.Extensions))}",
@@ -210,6 +210,11 @@ internal sealed class TrainingData : IDisposable
         if (conversations.Sum(s => s.Shortened) is > 0 and var shortened)
             yield return $"{shortened:N0} examples were longer than {context:N0} tokens. Text that is not learned was removed from "
                 + "their middle.";
+        if (conversations.Sum(s => s.CutAnswers) is > 0 and var cutAnswers)
+            yield return $"{cutAnswers:N0} answers in {conversations.Sum(s => s.Cut.Count):N0} examples did not fit into {context:N0} "
+                + "tokens. Their end, or all of their text, is not learned, so these examples do not teach the model to stop. Use a larger "
+                + "context, or divide the conversations. The first: "
+                + $"{string.Join(", ", conversations.SelectMany(s => s.Cut.First).Take(3))}.";
         if (conversations.Sum(s => s.LeftOut) is > 0 and var leftOut)
             yield return $"{leftOut:N0} conversations have no answer to learn and were left out.";
         if (conversations.Sum(s => s.WithoutTools) is > 0 and var withoutTools)
