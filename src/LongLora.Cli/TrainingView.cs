@@ -108,7 +108,8 @@ internal sealed class TrainingView(CliContext context, FineTuneOptions options)
         if (_steps is [.., var last])
         {
             context.Output.WriteLine(
-                $"Done:   {last.Step:N0} steps, {last.Tokens:N0} tokens, {result.TrainedParameters:N0} trained weights, "
+                $"Done:   {last.Step:N0} steps, {last.Tokens:N0} tokens, {FormatPasses(result.Passes)} over the data, "
+                    + $"{result.TrainedParameters:N0} trained weights, "
                     + $"{FormatSpan(last.Elapsed)}, peak memory {FormatSize(last.PeakMemoryBytes)}"
             );
             context.Output.WriteLine(
@@ -143,6 +144,7 @@ internal sealed class TrainingView(CliContext context, FineTuneOptions options)
             result.Steps,
             StepsOfThisRun = _steps.Count,
             result.TrainedParameters,
+            result.Passes,
             last?.Tokens,
             last?.Loss,
             SmoothedLoss = last is null ? (double?)null : _smooth,
@@ -218,6 +220,11 @@ internal sealed class TrainingView(CliContext context, FineTuneOptions options)
             recent.Count > 1 ? (recent[^1].Elapsed - recent[0].Elapsed).TotalSeconds / (recent.Count - 1) : step.Elapsed.TotalSeconds;
         return TimeSpan.FromSeconds(seconds * (step.Steps - step.Step));
     }
+
+    private static string FormatPasses(double passes) =>
+        passes < 0.01 ? "less than 0.01 passes"
+        : passes < 10 ? $"{passes:0.##} {(Math.Round(passes, 2) == 1 ? "pass" : "passes")}"
+        : $"{passes:N0} passes";
 
     private static string FormatSpan(TimeSpan time) =>
         time.TotalHours >= 1 ? $"{(int)time.TotalHours}h {time.Minutes:D2}m"

@@ -155,8 +155,16 @@ public static class FineTune
         });
         return new FineTuneResult(run.ResultPath, model.Config, parameters.Count)
         {
-            Notes = [.. told, .. data.Notes, .. DescribeSkipped(optimizer), .. DescribeFurther(options, optimizer)],
+            Notes =
+            [
+                .. told,
+                .. data.Notes,
+                .. TrainingData.NotesOn(sampler, data.Tokens),
+                .. DescribeSkipped(optimizer),
+                .. DescribeFurther(options, optimizer),
+            ],
             Steps = optimizer.Steps,
+            Passes = sampler.Passes,
             SkippedSteps = optimizer.Skipped,
         };
     }

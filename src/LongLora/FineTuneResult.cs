@@ -16,6 +16,9 @@ public sealed record FineTuneResult(string Result, ModelConfig Config, long Trai
     /// </summary>
     public long Steps { get; init; }
 
+    /// <summary>How often the whole run has read the data, or with weights passed over it; 0.5 is half of it.</summary>
+    public double Passes { get; init; }
+
     /// <summary>Steps of the whole run that were skipped as spikes (<c>skip-spikes</c>). Default 0.</summary>
     public long SkippedSteps { get; init; }
 }

@@ -221,24 +221,14 @@ internal static class PrepareCommand
         SavePlot(context, report, options, unit);
         context.Output.WriteLine($"Corpus: {report.Path}{(report.TokenWidth is { } width ? $" (uint{8 * width})" : "")}");
         if (report.Unread.Count > 0)
-            context.Error.WriteLine(
-                $"Not read because their type is not supported: {UnreadKind.List(report.Unread)}. Convert those that you need."
-            );
+            context.Error.WriteLine(FileNotes.DescribeUnread(UnreadKind.Pairs(report.Unread)));
         if (report.WithoutText.Count > 0)
-            context.Error.WriteLine($"{Count(report.WithoutText.Count, "file")} without text: {ListSome(report.WithoutText)}.");
+            context.Error.WriteLine(FileNotes.DescribeEmpty(report.WithoutText));
         if (report.LeftOut.Count == 0)
             return;
         context.Error.WriteLine($"{report.LeftOut.Count:N0} of {report.Files:N0} files could not be read and were left out:");
         foreach (var file in report.LeftOut)
             context.Error.WriteLine($"  {file.Reason}");
-    }
-
-    private static string Count(int count, string thing) => count == 1 ? $"1 {thing}" : $"{count:N0} {thing}s";
-
-    private static string ListSome(IReadOnlyList<string> names)
-    {
-        const int most = 10;
-        return string.Join(", ", names.Take(most)) + (names.Count > most ? $" and {names.Count - most:N0} more" : "");
     }
 
     // A failure to draw the picture does not affect the corpus.

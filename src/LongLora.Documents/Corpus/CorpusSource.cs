@@ -59,7 +59,7 @@ internal sealed record CorpusSource(string Path, string Name, IDocumentReader Re
             ? distinct
             : throw new DataException(
                 $"There are no readable files in {string.Join(", ", paths.Select(p => $"'{p}'"))}."
-                    + (unread.Count > 0 ? $" Their {unread.Count:N0} files are {UnreadKind.List(UnreadKind.Count(unread))}." : "")
+                    + (unread.Count > 0 ? $" Their {unread.Count:N0} files are {FileNotes.List(FileNotes.CountKinds(unread))}." : "")
                     + $" Use {ListKinds()}."
             );
     }

@@ -35,7 +35,8 @@ public static class ExampleSources
     )
     {
         IReadOnlyList<IDocumentReader> all = [.. DocumentReaders.Plain, .. readers ?? []];
-        var files = DataFiles.Expand(paths, GetExtensions(all)).ToList();
+        var unread = new List<string>();
+        var files = DataFiles.Expand(paths, GetExtensions(all), unread).ToList();
         if (tokenizer is null && files.Find(f => !IsTokens(f)) is { } text)
             throw new DataException(
                 $"Cannot read '{text}' as text because the model folder has no tokenizer.model or tokenizer.json. Add one, or give "
@@ -47,7 +48,10 @@ public static class ExampleSources
             vocabularySize,
             all,
             tokenBytes ?? (vocabularySize <= 65536 ? sizeof(ushort) : sizeof(uint))
-        );
+        )
+        {
+            Unread = unread,
+        };
     }
 
     private static List<string> GetExtensions(IReadOnlyList<IDocumentReader> readers) => [.. readers.SelectMany(r => r.Extensions), Tokens];
@@ -60,20 +64,32 @@ public static class ExampleSources
         int vocabularySize,
         IReadOnlyList<IDocumentReader> readers,
         int size
-    ) : IExampleSource
+    ) : IExampleSource, IFileReport
     {
+        private readonly List<string> _withoutText = [];
+
+        public IReadOnlyList<string> Unread { get; init; } = [];
+
+        public IReadOnlyList<string> WithoutText => _withoutText;
+
         private readonly DocumentTokenizer? _tokenizer = tokenizer is null ? null : new DocumentTokenizer(tokenizer);
 
         public IEnumerable<TrainingExample> Read(CancellationToken cancellation)
         {
+            _withoutText.Clear();
             foreach (var file in files)
             {
+                var isEmpty = true;
                 foreach (var example in DataFiles.Guard(IsTokens(file) ? ReadTokens(file) : ReadText(file), file))
                 {
                     cancellation.ThrowIfCancellationRequested();
-                    if (example.Ids.Count > 0)
-                        yield return example;
+                    if (example.Ids.Count == 0)
+                        continue;
+                    isEmpty = false;
+                    yield return example;
                 }
+                if (isEmpty)
+                    _withoutText.Add(file);
             }
         }
 

@@ -97,7 +97,10 @@ internal sealed class TrainingData : IDisposable
         var sources = Sources(model, options.Data, options.Model.Context, readers);
         var cache =
             options.Data.TokenCache.Length > 0
-                ? new TokenCache(options.Data.TokenCache, CacheParts(options, model)) { VocabularySize = model.Config.VocabularySize }
+                ? new TokenCache(options.Data.TokenCache, CacheParts(options, model, readers))
+                {
+                    VocabularySize = model.Config.VocabularySize,
+                }
                 : null;
         // Examples end with their own end-of-text token; between plain texts it is added here.
         var separator = options.Data.Task == TrainingTask.Sft ? null : model.Separator;
@@ -118,8 +121,18 @@ internal sealed class TrainingData : IDisposable
             layout: _options.Data.Task == TrainingTask.Sft ? BatchLayout.Examples
                 : _options.Data.KeepDocumentsApart ? BatchLayout.Documents
                 : BatchLayout.Stream,
-            weights: [.. _options.Data.Sources.Select(d => d.Weight)]
+            // Without weights it does not matter that a source is empty.
+            weights: _options.Data.Sources.All(d => d.Weight == 1) ? null : [.. _options.Data.Sources.Select(d => d.Weight)]
         );
+
+    /// <summary>Sentences about data that a sampler never reads.</summary>
+    public static IEnumerable<string> NotesOn(BatchSampler sampler, TokenStore tokens)
+    {
+        if (sampler.UnreadTokens is var unread && unread > tokens.Count / 100)
+            yield return $"{unread:N0} of {tokens.Count:N0} tokens are never read: training reads whole sequences of {sampler.Context:N0} "
+                + "tokens, and what is left at the end of the data, or of each source if there are weights, is shorter. Add text, or "
+                + "use a context of which less is left.";
+    }
 
     /// <summary>The sources of a run, one for each path.</summary>
     /// <param name="model">The model. It needs a tokenizer, except for token <c>.bin</c> data.</param>
@@ -162,7 +175,7 @@ internal sealed class TrainingData : IDisposable
 
     // Everything that the tokens depend on: the model's small files by content, because a run from scratch has copies of them, and the data
     // files by length and modification time.
-    private static IEnumerable<string> CacheParts(FineTuneOptions options, ModelSource model)
+    private static IEnumerable<string> CacheParts(FineTuneOptions options, ModelSource model, IReadOnlyList<IDocumentReader>? readers)
     {
         var tokens = options.Data.Task == TrainingTask.Sft ? OptionEffect.AnswerTokens : OptionEffect.TextTokens;
         var texts = File.Exists(options.Data.Template) ? model.TextFiles.Append(options.Data.Template) : model.TextFiles;
@@ -171,9 +184,10 @@ internal sealed class TrainingData : IDisposable
             .SelectMany(path => Directory.Exists(path) ? Directory.EnumerateFiles(path, "*", SearchOption.AllDirectories) : [path]);
         return
         [
-            "tokens 5",
+            "tokens 6",
             Recipe.Version,
             $"vocabulary: {model.Config.VocabularySize}",
+            $"reads: {string.Join(' ', (readers ?? []).SelectMany(r => r.Extensions))}",
             $"ends: {string.Join(' ', model.Config.EosTokenIds)}",
             .. FineTuneOptionTable.All.Where(o => o.Effect.HasFlag(tokens)).Select(o => $"{o.Name}: {o.Format(options)}"),
             .. texts.Select(TokenCache.DescribeContent),
@@ -187,10 +201,20 @@ internal sealed class TrainingData : IDisposable
     /// <param name="sources">The sources of a run.</param>
     public static IEnumerable<string> NotesOn(int context, IReadOnlyList<IExampleSource> sources)
     {
+        var files = sources.OfType<IFileReport>().ToList();
+        if (FileNotes.CountKinds(files.SelectMany(f => f.Unread)) is { Count: > 0 } unread)
+            yield return FileNotes.DescribeUnread(unread);
+        if (files.SelectMany(f => f.WithoutText).ToList() is { Count: > 0 } empty)
+            yield return FileNotes.DescribeEmpty(empty);
         var conversations = sources.OfType<ConversationSource>().ToList();
         if (conversations.Sum(s => s.Shortened) is > 0 and var shortened)
             yield return $"{shortened:N0} examples were longer than {context:N0} tokens. Text that is not learned was removed from "
                 + "their middle.";
+        if (conversations.Sum(s => s.CutAnswers) is > 0 and var cutAnswers)
+            yield return $"{cutAnswers:N0} answers in {conversations.Sum(s => s.Cut.Count):N0} examples did not fit into {context:N0} "
+                + "tokens. Their end, or all of their text, is not learned, so these examples do not teach the model to stop. Use a larger "
+                + "context, or divide the conversations. The first: "
+                + $"{string.Join(", ", conversations.SelectMany(s => s.Cut.First).Take(3))}.";
         if (conversations.Sum(s => s.LeftOut) is > 0 and var leftOut)
             yield return $"{leftOut:N0} conversations have no answer to learn and were left out.";
         if (conversations.Sum(s => s.WithoutTools) is > 0 and var withoutTools)

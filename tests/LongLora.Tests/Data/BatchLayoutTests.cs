@@ -1,4 +1,5 @@
 using LongLora.Data;
+using LongLora.Runs;
 using LongLora.Runtime;
 using static LongLora.Tests.Data.TokenStoreTests;
 
@@ -121,5 +122,43 @@ public sealed class BatchLayoutTests
         var weighted = new BatchSampler(tokens, 10, 1, 5, weights: [1, 1]);
         for (var i = 0; i < 30; i++)
             Assert.Equal(plain.Next().InputIds, weighted.Next().InputIds);
+    }
+
+    [Fact]
+    public void Weights_refuse_data_that_is_shorter_than_one_sequence()
+    {
+        using var tokens = TokenStore.Build(
+            [new Memory(Example("long.txt", [.. Enumerable.Range(0, 55)])), new Memory(Example("short.txt", [1, 2, 3]))],
+            null
+        );
+        foreach (var layout in new[] { BatchLayout.Stream, BatchLayout.Documents })
+        {
+            var message = Assert.Throws<DataException>(() => new BatchSampler(tokens, 10, 1, 5, layout: layout, weights: [1, 8])).Message;
+            Assert.Contains("'short.txt' has 3 tokens, fewer than one sequence of 10", message, StringComparison.Ordinal);
+        }
+        Assert.Equal(5, new BatchSampler(tokens, 10, 1, 5, weights: [1, 1]).SequenceCount);
+        // Examples are whole, so the length of a source does not matter.
+        Assert.Equal(9, new BatchSampler(tokens, 60, 1, 5, layout: BatchLayout.Examples, weights: [1, 8]).SequenceCount);
+    }
+
+    [Fact]
+    public void UnreadTokens_are_those_that_no_pass_reads()
+    {
+        using var tokens = TokenStore.Build(
+            [new Memory(Example("a", [.. Enumerable.Range(0, 57)])), new Memory(Example("b", [.. Enumerable.Range(1000, 75)]))],
+            null
+        );
+        foreach (var (weights, unread) in new (double[]?, long)[] { (null, 2), ([2, 1], 12) })
+        {
+            var sampler = new BatchSampler(tokens, 10, 1, 5, weights: weights);
+            var seen = new HashSet<long>();
+            for (var i = 0; i < 3 * sampler.SequenceCount; i++)
+                seen.UnionWith(sampler.Next().InputIds);
+            Assert.Equal((unread, tokens.Count - seen.Count), (sampler.UnreadTokens, unread));
+            Assert.Equal(3, sampler.Passes);
+            sampler.Next();
+            Assert.Equal(3 + 1.0 / sampler.SequenceCount, sampler.Passes, 1e-9);
+            Assert.Equal(unread > tokens.Count / 100, TrainingData.NotesOn(sampler, tokens).Any());
+        }
     }
 }

@@ -1,6 +1,7 @@
 using System.IO.Compression;
 using System.Text;
 using LongLora.Data;
+using LongLora.Runs;
 using LongLora.Runtime;
 using LongLora.Tokenization;
 
@@ -122,6 +123,17 @@ public sealed class ConversationTests : IDisposable
     [InlineData("{\"instruction\": \"1\", \"output\": null}", "a.json:1", "'output' is null")]
     [InlineData("{\"conversations\": \"x\"}", "a.json:1", "'conversations' is String")]
     [InlineData("{\"messages\": [], \"tools\": \"f()\"}", "a.json:1", "'tools' is a string")]
+    [InlineData(
+        """{"messages": [{"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": "{broken"}}]}]}""",
+        "a.json:1",
+        "the arguments of a tool call are '{broken'"
+    )]
+    [InlineData(
+        "{\"messages\": [{\"role\": \"assistant\", \"function_call\": {\"name\": \"f\", \"arguments\": \"{'a': 1}\"}}]}",
+        "a.json:1",
+        "which is not JSON"
+    )]
+    [InlineData("{\"conversations\": [{\"from\": \"function_call\", \"value\": \"{broken\"}]}", "a.json:1", "a tool call is '{broken'")]
     [InlineData("{\"instruction\": \"\\ud800\", \"output\": \"x\"}", "a.json:1", "Unicode")]
     public void Read_what_is_wrong_is_refused_with_its_place(string text, string place, string reason)
     {
@@ -288,7 +300,8 @@ public sealed class ConversationTests : IDisposable
         int[] labels = [.. ids.Select(i => i < 600 || i is >= 700 and < 800 ? no : i)];
         foreach (var length in new[] { 999, 700, 450, 430 })
         {
-            var shorter = ExampleShortener.Shorten(new TrainingExample(ids, labels, "a"), length);
+            var (shorter, none) = ExampleShortener.Shorten(new TrainingExample(ids, labels, "a"), length);
+            Assert.Equal(0, none);
             Assert.Equal(length, shorter.Ids.Count);
             Assert.Equal(labels.Where(l => l >= 0), shorter.Labels!.Where(l => l >= 0));
             Assert.Equal(Enumerable.Range(0, 32), shorter.Ids.Take(32));
@@ -297,9 +310,96 @@ public sealed class ConversationTests : IDisposable
             Assert.All(Enumerable.Range(0, length), i => Assert.True(shorter.Labels![i] == no || shorter.Labels[i] == shorter.Ids[i]));
         }
         // The answers alone are longer than this: the end goes.
-        var cut = ExampleShortener.Shorten(new TrainingExample(ids, labels, "a"), 200);
+        var (cut, answers) = ExampleShortener.Shorten(new TrainingExample(ids, labels, "a"), 200);
+        Assert.Equal(1, answers); // of two
         Assert.Equal(200, cut.Ids.Count);
         Assert.Equal(Enumerable.Range(600, 100), cut.Labels!.Where(l => l >= 0).Take(100));
+    }
+
+    private static string Turns(int count, string question, string answer) =>
+        $$"""{"messages": [{{string.Join(", ", Enumerable.Repeat($$"""{"role": "user", "content": "{{question}}"}, {"role": "assistant", "content": "{{answer}}"}""", count))}}]}""";
+
+    [Fact]
+    public void Read_counts_and_names_answers_that_do_not_fit()
+    {
+        var path = _folder.Text(
+            "a.jsonl",
+            $"""
+            {Turns(1, "Why?", "Because.")}
+            {Turns(1, "Why?", string.Concat(Enumerable.Repeat("Because it is so. ", 40)))}
+            {Turns(6, "Why?", "Because it is what it is and was.")}
+            """
+        );
+        var source = Source(path, "chatml", 120);
+        var examples = source.Read().ToList();
+        bool Ends(TrainingExample example) =>
+            Stories.Decode([.. example.Labels!.Where(l => l >= 0)]).EndsWith("<|im_end|>", StringComparison.Ordinal);
+        Assert.True(Ends(examples[0]));
+        Assert.False(Ends(examples[1]));
+        var whole = Source(path, "chatml").Read().Last();
+        Assert.InRange(examples[2].Labels!.Count(l => l >= 0), 1, whole.Labels!.Count(l => l >= 0) / 2);
+        Assert.Equal((2L, 2L), (source.Shortened, source.Cut.Count));
+        Assert.InRange(source.CutAnswers, 4, 6);
+        Assert.Equal([path + ":2", path + ":3"], source.Cut.First);
+        // Only the first one teaches the model to stop.
+        Assert.Equal((1, 0), (source.EndedByText, source.WithoutEnd));
+        var note = Assert.Single(TrainingData.NotesOn(120, [source]), n =>
+            n.Contains("do not teach the model to stop", StringComparison.Ordinal)
+        );
+        Assert.StartsWith($"{source.CutAnswers} answers in 2 examples did not fit into 120 tokens.", note, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void Read_shortens_texts_and_not_the_marks_between_messages()
+    {
+        var path = _folder.Text(
+            "a.jsonl",
+            """{"messages": [{"role": "system", "content": "Be very kind to all."}, {"role": "user", "content": "What is it that you saw?"}, {"role": "assistant", "content": "A cat."}, {"role": "user", "content": "And then?"}, {"role": "user", "content": "Tell me about all of it."}, {"role": "assistant", "content": "A dog."}]}"""
+        );
+        var length = Source(path, "chatml").Read().Single().Ids.Count;
+        var tried = 0;
+        for (var most = length - 1; most > 40; most--)
+        {
+            var source = Source(path, "chatml", most);
+            var example = source.Read().Single();
+            if (source.CutAnswers > 0)
+                break;
+            var text = Stories.Decode([.. example.Ids], skipSpecial: false);
+            var rest = text.Replace("<|im_start|>", "", StringComparison.Ordinal).Replace("<|im_end|>", "", StringComparison.Ordinal);
+            Assert.True(rest.IndexOfAny(['<', '|', '>', '_']) < 0, $"{most} of {length} tokens: {text}");
+            tried++;
+        }
+        Assert.True(tried > 5, $"{tried} of {length}");
+    }
+
+    [Theory]
+    [InlineData("", "llama2")]
+    [InlineData("   ", "llama2")]
+    [InlineData("   ", "chatml")]
+    [InlineData("", "generation")]
+    [InlineData("   ", "generation")]
+    public void Read_leaves_out_empty_answers_in_every_layout(string answer, string template)
+    {
+        if (template == "generation")
+            template = _folder.Text(
+                "generation.jinja",
+                "{% for m in messages %}{{ m.role }}: {% generation %}{% if m.role == 'assistant' %}{{ m.content }}"
+                    + "{{ eos_token }}{% endif %}"
+                    + "{% endgeneration %}{% if m.role != 'assistant' %}{{ m.content }}{% endif %}\n{% endfor %}"
+            );
+        string[] records =
+        [
+            $$"""{"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "{{answer}}"}]}""",
+            $$"""{"conversations": [{"from": "human", "value": "q"}, {"from": "gpt", "value": "{{answer}}"}]}""",
+            $$"""{"instruction": "q", "output": "{{answer}}"}""",
+            $$"""{"prompt": "q", "completion": "{{answer}}"}""",
+            $$"""{"prompt": [{"role": "user", "content": "q"}], "completion": [{"role": "assistant", "content": "{{answer}}"}]}""",
+        ];
+        foreach (var record in records)
+        {
+            var source = Source(_folder.Text("a.jsonl", record + "\n" + """{"prompt": "q", "completion": "a"}"""), template);
+            Assert.True(source.Read().Count() == 1 && source.LeftOut == 1, record);
+        }
     }
 
     [Theory]

@@ -22,7 +22,9 @@ public sealed class BatchSampler
     /// <param name="shuffle">Whether to shuffle; otherwise sequences keep their order.</param>
     /// <param name="layout">How the corpus becomes rows.</param>
     /// <param name="weights">How often each corpus of the store is seen per pass, above 0; null for once each.</param>
-    /// <exception cref="DataException">The corpus is shorter than one sequence, or an example is longer.</exception>
+    /// <exception cref="DataException">
+    /// The corpus, or with weights one of the store's, is shorter than one sequence, or an example is longer.
+    /// </exception>
     public BatchSampler(
         TokenStore tokens,
         int context,
@@ -41,6 +43,8 @@ public sealed class BatchSampler
         // If all weights are equal, the sources form one text, so a sequence can start in one source and end in the next.
         var alike = weights is null || weights.All(w => w == 1);
         _corpora = alike ? [new StoredCorpus(0, tokens.Documents.Count, 0, tokens.Count)] : tokens.Corpora;
+        if (!alike)
+            RequireUnits();
         _order = new UnitOrder([.. _corpora.Select(CountUnits)], alike ? [1] : weights!, seed, shuffle);
         SequenceCount = _order.CountUnits(0);
         if (SequenceCount == 0)
@@ -59,6 +63,12 @@ public sealed class BatchSampler
 
     /// <summary>The position of the sampler. Set it to go to another position.</summary>
     public BatchSamplerState State { get; set; }
+
+    /// <summary>Tokens that no pass reads: each corpus is cut into whole sequences, and what is left at its end is shorter.</summary>
+    internal long UnreadTokens => _layout == BatchLayout.Examples ? 0 : _corpora.Sum(c => c.Length % Context);
+
+    /// <summary>Passes over the data up to the position, with the part of the last one.</summary>
+    internal double Passes => State.Epoch + State.Index / Math.Max(1.0, _order.CountUnits(State.Epoch));
 
     /// <summary>The next batch.</summary>
     internal Batch Next() => Take(1, _ => true)[0].Batch;
@@ -79,6 +89,21 @@ public sealed class BatchSampler
     }
 
     private long CountUnits(StoredCorpus corpus) => _layout == BatchLayout.Examples ? corpus.DocumentCount : corpus.Length / Context;
+
+    // Sequences of corpora with weights do not cross their borders.
+    private void RequireUnits()
+    {
+        foreach (var corpus in _corpora.Where(c => CountUnits(c) == 0))
+        {
+            var first = _tokens.Documents[corpus.FirstDocument].Origin;
+            throw new DataException(
+                $"Cannot use weights because the data {(corpus.DocumentCount == 1 ? "of" : "that begins with")} '{first}' has "
+                    + $"{corpus.Length:N0} tokens, fewer than one sequence of {Context:N0}, so nothing of it would be learned. Put it into "
+                    + "one folder with other data of the same weight, name it several times instead of giving weights, or use a smaller "
+                    + "context."
+            );
+        }
+    }
 
     private Batch Cut(List<(int Corpus, long Unit)> sequences)
     {

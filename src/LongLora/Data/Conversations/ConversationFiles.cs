@@ -3,9 +3,11 @@ using LongLora.Runtime;
 namespace LongLora.Data;
 
 /// <summary>Reads conversations from files.</summary>
-internal sealed class ConversationFiles
+internal sealed class ConversationFiles : IFileReport
 {
     private readonly List<string> _files;
+    private readonly List<string> _unread = [],
+        _withoutText = [];
     private readonly IReadOnlyList<IRecordReader> _readers;
     private readonly ConversationFormat _format;
 
@@ -17,21 +19,32 @@ internal sealed class ConversationFiles
     public ConversationFiles(IEnumerable<string> paths, ConversationFormat format, IEnumerable<IRecordReader>? readers = null)
     {
         (_format, _readers) = (format, [new JsonRecords(), .. readers ?? []]);
-        _files = [.. DataFiles.Expand(paths, [.. _readers.SelectMany(r => r.Extensions)])];
+        _files = [.. DataFiles.Expand(paths, [.. _readers.SelectMany(r => r.Extensions)], _unread)];
     }
+
+    /// <inheritdoc/>
+    public IReadOnlyList<string> Unread => _unread;
+
+    /// <inheritdoc/>
+    public IReadOnlyList<string> WithoutText => _withoutText;
 
     /// <summary>Reads the conversations one after the other.</summary>
     /// <param name="cancellation">Checked once per conversation.</param>
     /// <exception cref="DataException">A record is damaged or not a conversation.</exception>
     public IEnumerable<Conversation> Read(CancellationToken cancellation = default)
     {
+        _withoutText.Clear();
         foreach (var file in _files)
         {
+            var isEmpty = true;
             foreach (var conversation in DataFiles.Guard(ReadFile(file), file))
             {
                 cancellation.ThrowIfCancellationRequested();
+                isEmpty = false;
                 yield return conversation;
             }
+            if (isEmpty)
+                _withoutText.Add(file);
         }
     }
 

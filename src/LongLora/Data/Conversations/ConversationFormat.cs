@@ -287,7 +287,16 @@ internal sealed class ConversationFormat
             .ToDictionary(p => p.Name, p => p.Value.Clone());
         if (role.Equals(FunctionCall, StringComparison.OrdinalIgnoreCase) && ToolCalls.Parse(content) is { } calls)
             (content, further[ToolCalls.Member]) = ("", calls);
+        else if (role.Equals(FunctionCall, StringComparison.OrdinalIgnoreCase) && ToolCalls.IsBroken(content))
+            throw new DataException(
+                $"{origin}: a tool call is '{MessageFields.Shorten(content)}', which is not JSON. Correct the record, or remove it."
+            );
         ToolCalls.Normalize(further);
+        if (further.TryGetValue(ToolCalls.Member, out var made) && ToolCalls.FindBroken(made) is { } broken)
+            throw new DataException(
+                $"{origin}: the arguments of a tool call are '{MessageFields.Shorten(broken)}', which is not JSON. Correct the record, or "
+                    + "remove it."
+            );
         var ours = s_roles.GetValueOrDefault(role, role.ToLowerInvariant());
         var wish = MessageFields.TakeLearned(further, ours, origin);
         return new ChatMessage(ours, content) { Further = further.Count > 0 ? further : null, IsLearned = wish ?? isLearned };

@@ -4,8 +4,11 @@ using LongLora.Tokenization;
 namespace LongLora.Data;
 
 /// <summary>Tokenized conversations from files, of which the answers are to be learned.</summary>
-internal sealed class ConversationSource : IExampleSource
+internal sealed class ConversationSource : IExampleSource, IFileReport
 {
+    // The most examples that a message names.
+    private const int MostNamed = 3;
+
     private readonly ConversationFiles _files;
     private readonly ChatTemplate? _template;
     private readonly ITokenizer _tokenizer;
@@ -40,8 +43,20 @@ internal sealed class ConversationSource : IExampleSource
         EndText = template?.FindEndOfAnswer(tokenizer) is { Token: null } end ? end.Text : "";
     }
 
+    /// <inheritdoc/>
+    public IReadOnlyList<string> Unread => _files.Unread;
+
+    /// <inheritdoc/>
+    public IReadOnlyList<string> WithoutText => _files.WithoutText;
+
     /// <summary>Number of examples returned by the last reading that were shortened.</summary>
     public long Shortened { get; private set; }
+
+    /// <summary>Answers of examples returned by the last reading whose end, or all of their text, did not fit.</summary>
+    public long CutAnswers { get; private set; }
+
+    /// <summary>Where the examples of <see cref="CutAnswers"/> come from: the number of examples, and the first ones.</summary>
+    public (long Count, IReadOnlyList<string> First) Cut { get; private set; } = (0, []);
 
     /// <summary>Number of conversations in the last reading that had no answer to learn and were left out.</summary>
     public long LeftOut { get; private set; }
@@ -81,6 +96,7 @@ internal sealed class ConversationSource : IExampleSource
     public IEnumerable<TrainingExample> Read(CancellationToken cancellation = default)
     {
         (Shortened, LeftOut, WithoutTools, WithoutEnd, EndedByText, Unwritten) = (0, 0, 0, 0, 0, default);
+        (CutAnswers, Cut) = (0, (0, []));
         var isEmpty = true;
         foreach (var conversation in _files.Read(cancellation))
         {
@@ -116,16 +132,24 @@ internal sealed class ConversationSource : IExampleSource
         var length = isAnswer.ToList().LastIndexOf(true) + 1;
         if (length == 0)
             return null;
+        var labels = ids.Take(length).Select((id, i) => isAnswer[i] ? id : TrainingExample.IgnoredLabel);
+        var example = new TrainingExample([.. ids.Take(length)], [.. labels], conversation.Origin);
+        if (length > _maxLength)
+        {
+            Shortened++;
+            (example, var cut) = ExampleShortener.Shorten(example, _maxLength, rendered.FindMarks(_tokenizer));
+            if (cut > 0)
+            {
+                CutAnswers += cut;
+                Cut = (Cut.Count + 1, Cut.Count < MostNamed ? [.. Cut.First, conversation.Origin] : Cut.First);
+                return example;
+            }
+        }
         if (EndText.Length > 0 && rendered.Text[..rendered.Answers[^1].End].EndsWith(EndText, StringComparison.Ordinal))
             EndedByText++;
         else
             WithoutEnd += TokenText.IsControl(_tokenizer, ids[length - 1]) ? 0 : 1;
-        var labels = ids.Take(length).Select((id, i) => isAnswer[i] ? id : TrainingExample.IgnoredLabel);
-        var example = new TrainingExample([.. ids.Take(length)], [.. labels], conversation.Origin);
-        if (length <= _maxLength)
-            return example;
-        Shortened++;
-        return ExampleShortener.Shorten(example, _maxLength);
+        return example;
     }
 
     private RenderedChat Render(Conversation conversation)

@@ -2,39 +2,59 @@ namespace LongLora.Data;
 
 /// <summary>
 /// Shortens examples and keeps their answers. It removes tokens from the middle of the parts that are only read, the longest part first. So
-/// their beginnings (the head of the template) and their ends (where questions about a document are) remain. Only if this is not enough,
-/// the end of the example is removed.
+/// their beginnings (the head of the template) and their ends (where questions about a document are) remain, and what the template wrote
+/// between messages stays whole. Only if this is not enough, the end of the example is removed.
 /// </summary>
 internal static class ExampleShortener
 {
     // The most tokens that stay on each side of a cut.
     private const int LargestMargin = 32;
 
-    /// <summary>The example with at most <paramref name="length"/> tokens.</summary>
-    public static TrainingExample Shorten(TrainingExample example, int length)
+    /// <summary>
+    /// The example with at most <paramref name="length"/> tokens, and how many of its answers have lost their end, or all of their text.
+    /// </summary>
+    /// <param name="example">The example.</param>
+    /// <param name="length">The most tokens.</param>
+    /// <param name="isMark">For each token whether the template wrote it, so that it stays; null if none is known.</param>
+    public static (TrainingExample Example, int CutAnswers) Shorten(TrainingExample example, int length, IReadOnlyList<bool>? isMark = null)
     {
         var margin = Math.Clamp(length / 8, 1, LargestMargin);
         var labels = example.Labels ?? example.Ids;
         var kept = new bool[example.Ids.Count];
         Array.Fill(kept, true);
         var excess = kept.Length - length;
-        foreach (var (start, end) in Read(labels).OrderByDescending(s => s.End - s.Start).ThenBy(s => s.Start))
+        foreach (var stretch in Find(labels, isLearned: false).OrderByDescending(s => s.End - s.Start).ThenBy(s => s.Start))
         {
-            var cut = Math.Clamp(end - start - 2 * margin, 0, Math.Max(0, excess));
-            // In the middle of the part.
-            Array.Fill(kept, false, start + (end - start - cut) / 2, cut);
-            excess -= cut;
+            var cut = Choose(stretch, margin, Math.Max(0, excess), isMark);
+            foreach (var token in cut)
+                kept[token] = false;
+            excess -= cut.Count;
         }
-        List<int> Kept(IReadOnlyList<int> values) => [.. values.Where((_, i) => kept[i]).Take(length)];
-        return example with { Ids = Kept(example.Ids), Labels = Kept(labels) };
+        var all = Enumerable.Range(0, kept.Length).Where(i => kept[i]).Take(length).ToList();
+        List<int> Kept(IReadOnlyList<int> values) => all.ConvertAll(i => values[i]);
+        var end = all.Count == 0 ? 0 : all[^1] + 1;
+        return (example with { Ids = Kept(example.Ids), Labels = Kept(labels) }, Find(labels, isLearned: true).Count(s => s.End > end));
     }
 
-    private static List<(int Start, int End)> Read(IReadOnlyList<int> labels)
+    // Tokens in the middle of a stretch. Marks are passed over only where they are in the way.
+    private static List<int> Choose((int Start, int End) stretch, int margin, int most, IReadOnlyList<bool>? isMark)
+    {
+        var inner = Enumerable.Range(stretch.Start + margin, Math.Max(0, stretch.End - stretch.Start - 2 * margin)).ToList();
+        List<int> Middle(List<int> tokens)
+        {
+            var count = Math.Min(tokens.Count, most);
+            return tokens.GetRange((tokens.Count - count) / 2, count);
+        }
+        var cut = Middle(inner);
+        return isMark is null || !cut.Exists(i => isMark[i]) ? cut : Middle(inner.FindAll(i => !isMark[i]));
+    }
+
+    private static List<(int Start, int End)> Find(IReadOnlyList<int> labels, bool isLearned)
     {
         var stretches = new List<(int Start, int End)>();
         for (var i = 0; i < labels.Count; i++)
         {
-            if (labels[i] != TrainingExample.IgnoredLabel)
+            if (labels[i] != TrainingExample.IgnoredLabel != isLearned)
                 continue;
             if (stretches.Count > 0 && stretches[^1].End == i)
                 stretches[^1] = (stretches[^1].Start, i + 1);

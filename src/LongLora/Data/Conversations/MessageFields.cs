@@ -196,5 +196,6 @@ internal static class MessageFields
             _ => null,
         };
 
-    private static string Shorten(string text) => text.Length <= 40 ? text : text[..40] + "…";
+    /// <summary>The beginning of a text for a message.</summary>
+    public static string Shorten(string text) => text.Length <= 40 ? text : text[..40] + "…";
 }

@@ -12,9 +12,12 @@ internal static class DataFiles
     /// <summary>All files of some paths, in the given order; within a folder in ordinal order of the names.</summary>
     /// <param name="paths">Files and folders.</param>
     /// <param name="extensions">The extensions to read, as <see cref="GetExtension"/> returns them.</param>
+    /// <param name="unread">
+    /// Receives the files in the folders that have another type, without those whose name or folder begins with a dot; null if nobody asks.
+    /// </param>
     /// <exception cref="DataException">A path does not exist or has another type, or a folder contains no readable file.</exception>
-    public static IEnumerable<string> Expand(IEnumerable<string> paths, IReadOnlyList<string> extensions) =>
-        paths.SelectMany(path => Expand(path, extensions));
+    public static IEnumerable<string> Expand(IEnumerable<string> paths, IReadOnlyList<string> extensions, List<string>? unread = null) =>
+        paths.SelectMany(path => Expand(path, extensions, unread));
 
     /// <summary>The extension of a file name in lower case with its dot, without <c>.gz</c> or <c>.zst</c>.</summary>
     public static string GetExtension(string path) =>
@@ -66,17 +69,18 @@ internal static class DataFiles
             ? path
             : HubCache.Default.FindDataset(name);
 
-    private static List<string> Expand(string path, IReadOnlyList<string> extensions)
+    private static List<string> Expand(string path, IReadOnlyList<string> extensions, List<string>? unread)
     {
         var given = path;
         path = Locate(path);
         if (Directory.Exists(path))
         {
-            var files = FindFiles(path)
-                .Where(f => extensions.Contains(GetExtension(f)))
+            var all = FindFiles(path)
                 .Where(f => path == given || f != Path.Combine(path, "README.md")) // of a data set: tells about it, is no part of it
                 .Order(StringComparer.Ordinal)
-                .ToList();
+                .ToLookup(f => extensions.Contains(GetExtension(f)));
+            var files = all[true].ToList();
+            unread?.AddRange(all[false].Where(f => !IsHidden(Path.GetRelativePath(path, f))));
             return files.Count > 0
                 ? files
                 : throw new DataException(
@@ -114,6 +118,8 @@ internal static class DataFiles
             throw new DataException($"Cannot list '{folder}': {e.Message}", e);
         }
     }
+
+    private static bool IsHidden(string path) => path.Split(Path.DirectorySeparatorChar).Any(part => part.StartsWith('.'));
 
     private static bool IsZstandard(string path) => path.EndsWith(".zst", StringComparison.OrdinalIgnoreCase);
 

@@ -264,17 +264,26 @@ public sealed partial class ChatTemplate
     /// <summary>Whether the template has the marks around reasoning, so that answers can be written with it.</summary>
     internal bool KnowsReasoning => Source.Contains(ReasoningFields.End, StringComparison.Ordinal);
 
-    // A block of the template that wrote any text of a message which is not learned is not learned either.
+    // A block of the template that wrote any text of a message which is not learned is not learned either, nor one without an answer.
     private static List<(int Start, int End)> KeepLearned(
         List<(int Start, int End)> generated,
         MarkedText text,
         IReadOnlyList<ChatMessage> messages
-    ) =>
-        messages.All(m => m.IsLearned)
-            ? generated
-            : generated.FindAll(g =>
-                FindOwned(text).TrueForAll(o => o.Owner == Tools || messages[o.Owner - 1].IsLearned || o.End <= g.Start || o.Start >= g.End)
+    )
+    {
+        var owned = FindOwned(text);
+        bool IsLearned((int Start, int End) block) =>
+            owned.TrueForAll(o => o.Owner == Tools || messages[o.Owner - 1].IsLearned || o.End <= block.Start || o.Start >= block.End);
+        bool HasAnswer((int Start, int End) block) =>
+            owned.Exists(o =>
+                Math.Max(o.Start, block.Start) is var start
+                && Math.Min(o.End, block.End) is var end
+                && start < end
+                && !text.Text.AsSpan(start, end - start).IsWhiteSpace()
             );
+        var hasBlank = messages.Any(m => m.Role == ChatMessage.Assistant && string.IsNullOrWhiteSpace(m.Content));
+        return generated.FindAll(block => IsLearned(block) && (!hasBlank || HasAnswer(block)));
+    }
 
     private static ChatTemplate? ChooseFromList(JsonElement list, string config)
     {
@@ -366,7 +375,11 @@ public sealed partial class ChatTemplate
         for (var i = 0; i < owned.Count; i++)
         {
             var (owner, start, end) = owned[i];
-            if (owner != Tools && messages[owner - 1] is { Role: ChatMessage.Assistant, IsLearned: true })
+            if (
+                owner != Tools
+                && messages[owner - 1] is { Role: ChatMessage.Assistant, IsLearned: true }
+                && !text.Text.AsSpan(start, end - start).IsWhiteSpace()
+            )
             {
                 var prompt = _generationPrompt.Value;
                 var at = prompt.Length > 0 ? text.Text.LastIndexOf(prompt, start, start - before, StringComparison.Ordinal) : -1;

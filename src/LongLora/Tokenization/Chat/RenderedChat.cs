@@ -34,7 +34,9 @@ internal sealed class RenderedChat
         return (unwritten, all);
     }
 
-    /// <summary>A text without a template: a question, directly followed by the answer.</summary>
+    /// <summary>
+    /// A text without a template: a question, directly followed by the answer. An answer of white space is none, as in conversations.
+    /// </summary>
     /// <param name="prompt">The question; may be empty.</param>
     /// <param name="answer">The answer.</param>
     /// <param name="tokenizer">
@@ -50,7 +52,7 @@ internal sealed class RenderedChat
             MarkedText.Of(answer, 2),
             MarkedText.Of(Written(tokenizer.EosTokenId)),
         ]);
-        return new RenderedChat(text, [(bos.Length + prompt.Length, text.Length)]);
+        return new RenderedChat(text, string.IsNullOrWhiteSpace(answer) ? [] : [(bos.Length + prompt.Length, text.Length)]);
     }
 
     /// <summary>
@@ -62,4 +64,8 @@ internal sealed class RenderedChat
     /// <exception cref="TextTooLongException">It has more ids.</exception>
     public (IReadOnlyList<int> Ids, IReadOnlyList<bool> IsAnswer) Encode(ITokenizer tokenizer, int most = int.MaxValue) =>
         MaskedEncoding.Encode(tokenizer, _text, Answers, most);
+
+    /// <summary>For each id of <see cref="Encode"/> whether the template wrote any of it.</summary>
+    /// <param name="tokenizer">The model's tokenizer.</param>
+    public IReadOnlyList<bool> FindMarks(ITokenizer tokenizer) => MaskedEncoding.Encode(tokenizer, _text, _text.FindTemplate()).Inside;
 }

@@ -51,6 +51,18 @@ internal static class ToolCalls
     /// <summary>The same calls, with an object as arguments where a string contains one.</summary>
     public static JsonElement ParseArguments(JsonElement calls) => ParseJson(Rewrite(calls))!.Value;
 
+    /// <summary>The first arguments in a string that is neither JSON nor empty; null if there are none.</summary>
+    public static string? FindBroken(JsonElement calls) =>
+        calls.ValueKind switch
+        {
+            JsonValueKind.Array => calls.EnumerateArray().Select(FindBroken).FirstOrDefault(b => b is not null),
+            JsonValueKind.Object => calls.EnumerateObject().Select(FindBrokenMember).FirstOrDefault(b => b is not null),
+            _ => null,
+        };
+
+    /// <summary>Whether a text that should be a call begins as JSON and is not.</summary>
+    public static bool IsBroken(string text) => text.TrimStart() is ['{' or '[', ..] && ParseJson(text) is null;
+
     /// <summary>The message with its calls as JSON after its text, for templates that have no other format for them.</summary>
     /// <param name="message">The message.</param>
     /// <param name="isTagged">Whether each call stands between tags.</param>
@@ -92,6 +104,12 @@ internal static class ToolCalls
 
     private static string RewriteMember(JsonProperty member) =>
         member.Name == "arguments" ? ParseText(member.Value).GetRawText() : Rewrite(member.Value);
+
+    private static string? FindBrokenMember(JsonProperty member) =>
+        member.Name != "arguments" ? FindBroken(member.Value)
+        : member.Value.ValueKind != JsonValueKind.String ? null
+        : member.Value.GetString()! is var text && !string.IsNullOrWhiteSpace(text) && ParseJson(text) is null ? text
+        : null;
 
     private static JsonElement ParseText(JsonElement json) =>
         json.ValueKind == JsonValueKind.String && ParseJson(json.GetString()!) is { ValueKind: JsonValueKind.Object } inside

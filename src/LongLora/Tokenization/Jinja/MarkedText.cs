@@ -38,6 +38,22 @@ internal sealed class MarkedText
     /// <summary>The message that some of the text came from, or <see cref="Template"/>.</summary>
     public short AnyOwner => _owners?.FirstOrDefault(o => o != Template) ?? Template;
 
+    /// <summary>What the template wrote: [start, end) in characters, in order.</summary>
+    public IReadOnlyList<(int Start, int End)> FindTemplate()
+    {
+        var runs = new List<(int Start, int End)>();
+        for (var i = 0; i < Length; i++)
+        {
+            if (GetOwner(i) != Template)
+                continue;
+            if (runs.Count > 0 && runs[^1].End == i)
+                runs[^1] = (runs[^1].Start, i + 1);
+            else
+                runs.Add((i, i + 1));
+        }
+        return runs;
+    }
+
     public MarkedText Slice(int start, int length)
     {
         if (start == 0 && length == Length)
