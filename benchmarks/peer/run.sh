@@ -5,7 +5,7 @@
 #   THREADS=2 STEPS=3        threads of both; timed steps after an untimed one
 #   PYTHON=/usr/bin/python3  an interpreter with PyTorch
 #   PEER_FLAGS=              --checkpointing lets the peer recompute its blocks, as ours does
-#   KEEP=DIR                 keep weights and raw results there
+#   KEEP=DIR                 keep weights and raw results there, in a new or empty folder
 set -euo pipefail
 here="$(cd -P "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 [[ $# -gt 0 ]] || { sed -n '2,9p' "${BASH_SOURCE[0]}" | cut -c3- >&2; exit 2; }
