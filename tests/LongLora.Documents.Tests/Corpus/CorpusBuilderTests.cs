@@ -89,7 +89,10 @@ public class CorpusBuilderTests : TemporaryFolder
         var report = CorpusBuilder.Build(Options("out"));
         Assert.Equal([new(".doc", 3), new("", 2), new(".pages", 1)], report.Unread);
         Assert.Equal(["in/empty.md", "in/nothing.html"], report.WithoutText);
-        Assert.Equal("3 .doc, 2 without an extension, 1 .pages", UnreadKind.List(report.Unread));
+        Assert.Equal(
+            "3 .doc, 2 without an extension, 1 .pages",
+            FileNotes.List([.. report.Unread.Select(kind => (kind.Extension, kind.Files))])
+        );
         File.Delete(At("in", "a.txt"));
         File.Delete(At("in", "empty.md"));
         File.Delete(At("in", "nothing.html"));

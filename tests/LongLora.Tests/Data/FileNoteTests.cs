@@ -12,7 +12,7 @@ public sealed class FileNoteTests : IDisposable
 
     public void Dispose() => _folder.Dispose();
 
-    private string[] Read(IExampleSource source)
+    private static string[] Read(IExampleSource source)
     {
         Assert.NotEmpty(source.Read().ToList()); // to the end: what was not read is known then
         return [.. TrainingData.NotesOn(512, [source])];

@@ -82,10 +82,7 @@ public sealed class JoinedStepsTests
         string Prompt(int number) => $"{s_prompts[number % s_prompts.Length]} {number}";
         using var alone = ChatModel.Open(s_stories);
         using var together = ChatModel.Open(s_stories with { ParallelAnswers = count });
-        var all = Enumerable
-            .Range(0, count)
-            .Select(i => Task.Run(() => together.CompleteAsync(Prompt(i), Short(i)).WholeAsync()))
-            .ToList();
+        var all = Enumerable.Range(0, count).Select(i => Task.Run(() => together.CompleteAsync(Prompt(i), Short(i)).WholeAsync())).ToList();
         var seen = await Task.WhenAll(all);
         for (var i = 0; i < count; i++)
             Assert.Equal((await alone.CompleteAsync(Prompt(i), Short(i)).WholeAsync()).Tokens, seen[i].Tokens);
