@@ -112,6 +112,13 @@ internal sealed record ChatRequest(
             options.ConversationId is not null,
             "a conversation id: it keeps no conversations; give all messages each time, what was read is not read again"
         );
+#pragma warning disable MEAI001 // an experimental property is asked all the same, so that nothing is dropped
+        Check(options.ContinuationToken is not null, "a continuation token: it has no background responses");
+#pragma warning restore MEAI001
+        Check(
+            options.Reasoning?.Output is ReasoningOutput.Full or ReasoningOutput.Summary,
+            "reasoning as an output of its own: what a model thinks is in its text"
+        );
         Check(options.Reasoning?.Effort is not (null or ReasoningEffort.None), "an effort of reasoning: ask for it in the message");
         Check(options.ModelId is { } id && id != modelName, $"the model '{options.ModelId}': there is one, '{modelName}'");
         Check(

@@ -164,6 +164,9 @@ public class ExportTests : CliRun
     [Fact]
     public void Each_gguf_file_has_a_Modelfile_of_its_own()
     {
+        var first = Succeed("export", "gguf", "--model", Stories, "--output", At("alone", "a.gguf"));
+        Assert.Contains($"Ollama: {At("alone", "Modelfile")}", first, StringComparison.Ordinal);
+        Assert.StartsWith("FROM ./a.gguf\n", File.ReadAllText(At("alone", "Modelfile")), StringComparison.Ordinal);
         File.WriteAllText(At("Modelfile"), "mine");
         foreach (var name in new[] { "a.gguf", "b.1.gguf", "c" })
         {

@@ -18,7 +18,7 @@ public class ImportTests : CliRun
         var export = Succeed("export", "gguf", "--model", Stories, "--output", At("a.gguf"), "--type", type);
         Assert.Contains($" {written}", export, StringComparison.Ordinal);
         Assert.Contains($"GGUF: {At("a.gguf")}", export, StringComparison.Ordinal);
-        Assert.StartsWith("FROM ./a.gguf\nPARAMETER num_ctx 512\n", File.ReadAllText(At("a.Modelfile")), StringComparison.Ordinal);
+        Assert.StartsWith("FROM ./a.gguf\nPARAMETER num_ctx 512\n", File.ReadAllText(At("Modelfile")), StringComparison.Ordinal);
 
         var import = Succeed("import", "gguf", At("a.gguf"), "--output", At("back"));
         Assert.Contains("stories260K-hf: llama, ", import, StringComparison.Ordinal);

@@ -84,7 +84,7 @@ public class JsonOutputTests : CliRun
         Assert.Equal((1, 47), (folder.GetProperty("files").GetInt32(), folder.GetProperty("tensors").GetInt32()));
         var gguf = Ask("export-gguf", ["export", "gguf", .. trained, "--output", At("a.gguf"), "--type", "q8_0"]);
         Assert.Equal(new FileInfo(At("a.gguf")).Length, gguf.GetProperty("bytes").GetInt64());
-        Assert.Equal(At("a.Modelfile"), gguf.GetProperty("modelfile").GetString());
+        Assert.Equal(At("Modelfile"), gguf.GetProperty("modelfile").GetString());
         Assert.Equal(
             20,
             Ask("export-adapter", ["export", "adapter", .. trained, "--output", At("pair")]).GetProperty("lora_pairs").GetInt32()

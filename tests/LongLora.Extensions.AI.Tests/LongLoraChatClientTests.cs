@@ -172,6 +172,14 @@ public class LongLoraChatClientTests
                 new ChatOptions { Reasoning = new() { Effort = ReasoningEffort.High } }
             },
             {
+                "output of its own",
+                new ChatOptions { Reasoning = new() { Output = ReasoningOutput.Full } }
+            },
+            {
+                "continuation token",
+                new ChatOptions { ContinuationToken = ResponseContinuationToken.FromBytes(new byte[] { 1 }) }
+            },
+            {
                 "'gpt'",
                 new ChatOptions { ModelId = "gpt" }
             },

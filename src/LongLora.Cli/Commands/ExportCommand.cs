@@ -132,7 +132,7 @@ internal static class ExportCommand
         command.SetAction(parsed =>
         {
             var kind = Enum.Parse<GgufFileType>(parsed.GetValue(type)!, ignoreCase: true);
-            var target = output.ReadNewFile(parsed, parsed.GetValue(alone) ? null : OllamaModelfile.GetPath);
+            var target = output.ReadNewFile(parsed, parsed.GetValue(alone) ? null : OllamaModelfile.ChoosePath);
             using var loaded = source.Load(parsed);
             AdapterArguments.Tell(loaded.Adapter, context);
             var (model, folder) = (loaded.Network, loaded.Files);

@@ -161,8 +161,9 @@ internal static class TrainCommand
                 return ExitCode.Done;
             SavePlot(options, context);
             view.ShowResult(result);
+            // Whoever asked for quiet may read the result from the output.
             foreach (var note in result.Notes)
-                context.Output.WriteLine(FlagWords.Translate(note));
+                (context.IsQuiet ? context.Error : context.Output).WriteLine(FlagWords.Translate(note));
             json.Write(parsed, context, parsed.CommandResult.Command.Name, view.Describe(result));
             return ExitCode.Done;
         }

@@ -22,8 +22,11 @@ public static class HuggingFaceExporter
     /// <exception cref="ConfigurationException">
     /// The model does not come from files, or the folder holds something that is not from an earlier result.
     /// </exception>
-    public static void Write(string output, LoadedModel model, ExportOptions? options = null) =>
+    public static void Write(string output, LoadedModel model, ExportOptions? options = null)
+    {
+        AtomicFile.RequireOwn(output);
         Write(output, model.Network, model.Files, options);
+    }
 
     /// <summary>Writes the folder atomically.</summary>
     /// <param name="output">The folder to create. An earlier result is replaced.</param>

@@ -8,7 +8,7 @@ namespace LongLora.Generation;
 /// <summary>What a <see cref="ChatModel"/> is made of.</summary>
 public sealed record ChatModelOptions
 {
-    /// <summary>A model with its tokenizer: the folder of a Hugging Face model, a GGUF file, or the name of one that is on this machine.</summary>
+    /// <summary>A model with its tokenizer: the folder of a Hugging Face model, a GGUF file, or the name of one.</summary>
     public required string Model { get; init; }
 
     /// <summary>Name by which clients ask for it; null for the name of the folder or file. Default null.</summary>

@@ -28,8 +28,8 @@ public sealed record ModelOptions
 
     /// <summary>
     /// How positions are rescaled: auto, default (not at all), linear, dynamic, yarn, llama3, longrope, or by-length (YaRN beyond the
-    /// original context and nothing within it). Default auto: the model's own kind, or yarn if it has none. The paper's position interpolation is
-    /// linear.
+    /// original context and nothing within it). Default auto: the model's own kind, or yarn if it has none. The paper's position
+    /// interpolation is linear.
     /// </summary>
     public string RopeScaling { get; init; } = "auto";
 

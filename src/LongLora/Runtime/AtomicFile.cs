@@ -77,15 +77,11 @@ internal static class AtomicFile
     /// </remarks>
     /// <param name="path">The folder.</param>
     /// <param name="fill">Puts the files into the folder that it is given.</param>
-    /// <param name="withChecksums">
-    /// Also writes the <see cref="Checksums"/> of the files. A folder with anything that such checksums do not name is not replaced.
-    /// </param>
-    /// <exception cref="ConfigurationException">The path cannot be written, or the folder holds what others have put there.</exception>
+    /// <param name="withChecksums">Also writes the <see cref="Checksums"/> of the files.</param>
+    /// <exception cref="ConfigurationException">The path cannot be written.</exception>
     public static void WriteDirectory(string path, Action<string> fill, bool withChecksums = false)
     {
         var full = Path.TrimEndingDirectorySeparator(Path.GetFullPath(path));
-        if (withChecksums)
-            RequireOwn(full);
         var aside = MakePathBeside(full, Partial);
         Guard(full, () =>
         {
@@ -115,7 +111,7 @@ internal static class AtomicFile
         });
     }
 
-    /// <summary>Refuses to replace a folder that holds what others have put there.</summary>
+    /// <summary>Refuses to replace a folder of the user that holds anything but an earlier result, as its checksums tell.</summary>
     /// <exception cref="ConfigurationException">It names the first such file.</exception>
     internal static void RequireOwn(string folder)
     {

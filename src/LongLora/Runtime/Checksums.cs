@@ -78,6 +78,7 @@ internal static class Checksums
     /// The first file or folder in a folder that its checksums do not name, so that something else than what wrote them put it there; null
     /// if there is none.
     /// </summary>
+    /// <exception cref="CheckpointException">The list is damaged.</exception>
     public static string? FindForeign(string folder)
     {
         var list = Path.Combine(folder, FileName);

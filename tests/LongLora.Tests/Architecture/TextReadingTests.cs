@@ -24,6 +24,7 @@ public partial class TextReadingTests
         "src/LongLora.Reports/Charts/StrokeFont.cs",
         "src/LongLora.Reports/HtmlPage.cs",
         "src/LongLora.Reports/RunReader.cs",
+        "src/LongLora/Adapters/AdapterFiles.cs",
         "src/LongLora/Adapters/PeftConfig.cs",
         "src/LongLora/Configs/ModelConfigReader.cs",
         "src/LongLora/Evaluation/Files/EvaluationFile.cs",

@@ -29,7 +29,7 @@ public class SafetensorsRoundTripTests
     {
         using var scope = NewDisposeScope();
         using var folder = new TemporaryFolder();
-        var written = (randn(7, 3) * 40).to(type);
+        var written = randn(7, 3).mul(Scalars.Of(40)).to(type);
         SafetensorsWriter.Write(
             folder["x"],
             [TensorToWrite.Of("odd", ones(3, ScalarType.Byte)), TensorToWrite.Of("x", written), TensorToWrite.Of("one", tensor(5).to(type))]
@@ -190,7 +190,9 @@ public class SafetensorsRoundTripTests
                     var tensors = entries
                         .DistinctBy(e => e.Item1)
                         .Where(e => e.Item1 != "__metadata__")
-                        .Select(e => (Name: e.Item1, Value: (rand(e.Item3, generator: new Generator((ulong)e.Item4)) * 3).to(e.Item2)))
+                        .Select(e =>
+                            (Name: e.Item1, Value: rand(e.Item3, generator: new Generator((ulong)e.Item4)).mul(Scalars.Of(3)).to(e.Item2))
+                        )
                         .ToList();
                     SafetensorsWriter.Write(folder["x"], [.. tensors.Select(t => TensorToWrite.Of(t.Name, t.Value))]);
                     using var reader = new SafetensorsReader(folder["x"]);

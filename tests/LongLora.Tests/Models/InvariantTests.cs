@@ -137,6 +137,10 @@ public class InvariantTests : IDisposable
             foreach (var attention in new IAttention[] { new FullAttention(), new ShiftedSparseAttention(150) })
                 Assert.True(Logits(loaded.Network, ids, attention).equal(loaded.Network.ComputeLogits(ids, attention)).all().item<bool>());
             HuggingFaceExporter.Write(Path.Combine(_folder, "of-loaded"), loaded);
+            HuggingFaceExporter.Write(Path.Combine(_folder, "of-loaded"), loaded);
+            File.WriteAllText(Path.Combine(_folder, "of-loaded", "thesis.docx"), "years of work");
+            Assert.Throws<ConfigurationException>(() => HuggingFaceExporter.Write(Path.Combine(_folder, "of-loaded"), loaded));
+            File.Delete(Path.Combine(_folder, "of-loaded", "thesis.docx"));
         }
 
         var folder = CheckpointDirectory.Open(Path.Combine(_folder, "merged"));

@@ -48,28 +48,25 @@ public class AtomicFileTests
     }
 
     [Fact]
-    public void Write_folder_replaces_an_earlier_result_and_nothing_else()
+    public void RequireOwn_takes_an_earlier_result_and_nothing_else()
     {
         using var folder = new TemporaryFolder();
-        void Write(string text) => AtomicFile.WriteDirectory(folder["out"], path => File.WriteAllText(Path.Combine(path, "a"), text), true);
+        AtomicFile.RequireOwn(folder["out"]);
         Directory.CreateDirectory(folder["out"]);
-        Write("first");
-        Write("second");
-        Assert.Equal("second", File.ReadAllText(folder["out", "a"]));
+        AtomicFile.RequireOwn(folder["out"]);
+        AtomicFile.WriteDirectory(folder["out"], path => File.WriteAllText(Path.Combine(path, "a"), "text"), withChecksums: true);
+        AtomicFile.RequireOwn(folder["out"]);
         foreach (var foreign in (string[])["thesis.docx", Path.Combine("notes", "thesis.docx")])
         {
+            var first = foreign.Split(Path.DirectorySeparatorChar)[0];
             Directory.CreateDirectory(Path.GetDirectoryName(folder["out", foreign])!);
             File.WriteAllText(folder["out", foreign], "years of work");
-            var refused = Assert.Throws<ConfigurationException>(() => Write("third"));
-            Assert.Contains(
-                $"'{foreign.Split(Path.DirectorySeparatorChar)[0]}' in it is not from an earlier",
-                refused.Message,
-                StringComparison.Ordinal
-            );
-            Assert.Equal("years of work", File.ReadAllText(folder["out", foreign]));
-            Assert.Equal("second", File.ReadAllText(folder["out", "a"]));
-            AtomicFile.Delete(folder["out", foreign]);
+            var refused = Assert.Throws<ConfigurationException>(() => AtomicFile.RequireOwn(folder["out"]));
+            Assert.Contains($"'{first}' in it is not from an earlier result", refused.Message, StringComparison.Ordinal);
+            AtomicFile.Delete(folder["out", first]);
         }
+        AtomicFile.Delete(folder["out", Checksums.FileName]);
+        Assert.Throws<ConfigurationException>(() => AtomicFile.RequireOwn(folder["out"]));
     }
 
     [Fact]

@@ -6,18 +6,26 @@ using LongLora.Tokenization;
 namespace LongLora.Export;
 
 /// <summary>
-/// Writes a Modelfile next to a GGUF file, from which Ollama creates a model: <c>ollama create NAME -f a.Modelfile</c> for <c>a.gguf</c>.
+/// Writes a Modelfile next to a GGUF file, from which Ollama creates a model: <c>ollama create NAME</c> in that folder.
 /// It has the context, the stop texts, and the chat template in Ollama's own language if that language can express it: a text before and
 /// after each message that depends only on its role.
 /// </summary>
 internal static class OllamaModelfile
 {
-    private const string Ending = ".Modelfile";
+    private const string Name = "Modelfile";
 
-    /// <summary>The path of the file, which is named after the GGUF file: several of them may be in one folder.</summary>
+    /// <summary>
+    /// The path of the file to write: <c>Modelfile</c>, where Ollama looks for it, or if the folder has one, <c>a.Modelfile</c> for
+    /// <c>a.gguf</c>.
+    /// </summary>
     /// <param name="gguf">The GGUF file.</param>
-    public static string GetPath(string gguf) =>
-        (gguf.EndsWith(".gguf", StringComparison.OrdinalIgnoreCase) ? gguf[..^".gguf".Length] : gguf) + Ending;
+    public static string ChoosePath(string gguf)
+    {
+        var usual = Path.Combine(Path.GetDirectoryName(gguf) ?? "", Name);
+        return Path.Exists(usual)
+            ? $"{(gguf.EndsWith(".gguf", StringComparison.OrdinalIgnoreCase) ? gguf[..^".gguf".Length] : gguf)}.{Name}"
+            : usual;
+    }
 
     /// <summary>Writes the file.</summary>
     /// <param name="gguf">The GGUF file; the Modelfile is written next to it.</param>
@@ -28,7 +36,7 @@ internal static class OllamaModelfile
     /// <returns>The path of the file.</returns>
     public static string Write(string gguf, int context, ITokenizer? tokenizer, ChatTemplate? template, string? adapter = null)
     {
-        var path = GetPath(gguf);
+        var path = ChoosePath(gguf);
         AtomicFile.WriteText(path, Compose(Path.GetFileName(gguf), context, tokenizer, template, adapter));
         return path;
     }
