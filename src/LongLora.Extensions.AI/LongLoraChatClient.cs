@@ -22,12 +22,9 @@ namespace LongLora.Extensions.AI;
 /// </remarks>
 public sealed class LongLoraChatClient : IChatClient
 {
-    private readonly ChatModel _model;
-    private readonly bool _ownsModel;
+    private readonly ModelLease _lease;
     private readonly GenerationOptions _defaults;
     private readonly ChatClientMetadata _metadata;
-    private readonly CancellationTokenSource _closing = new();
-    private int _disposed;
 
     /// <summary>A client over a model that is open.</summary>
     /// <param name="model">The model; it has a chat template.</param>
@@ -47,8 +44,9 @@ public sealed class LongLoraChatClient : IChatClient
                     + $"{string.Join(", ", Tokenization.ChatTemplate.Names)}, or a file."
             );
         }
-        (_model, _ownsModel, _defaults) = (model, ownsModel, defaults ?? new GenerationOptions());
+        _defaults = defaults ?? new GenerationOptions();
         _defaults.Validate();
+        _lease = new ModelLease(model, ownsModel, typeof(LongLoraChatClient));
         _metadata = new ChatClientMetadata("longlora", providerUri: null, model.Name);
     }
 
@@ -99,7 +97,7 @@ public sealed class LongLoraChatClient : IChatClient
         CancellationToken cancellationToken = default
     )
     {
-        var request = ChatRequest.Read(messages, options, _defaults, _model.Name, this);
+        var request = ChatRequest.Read(messages, options, _defaults, _lease.Model.Name, this);
         var prepared = Prepare(request);
         var result = await AnswerAsync(request, prepared, cancellationToken).WholeAsync(CancellationToken.None).ConfigureAwait(false);
         var id = NewId();
@@ -111,7 +109,7 @@ public sealed class LongLoraChatClient : IChatClient
         return new ChatResponse(message)
         {
             ResponseId = id,
-            ModelId = _model.Name,
+            ModelId = _lease.Model.Name,
             CreatedAt = DateTimeOffset.UtcNow,
             FinishReason = Finish(result, calls.Count > 0),
             Usage = Usage(result),
@@ -135,7 +133,7 @@ public sealed class LongLoraChatClient : IChatClient
         [EnumeratorCancellation] CancellationToken cancellationToken = default
     )
     {
-        var request = ChatRequest.Read(messages, options, _defaults, _model.Name, this);
+        var request = ChatRequest.Read(messages, options, _defaults, _lease.Model.Name, this);
         var prepared = Prepare(request);
         var (id, created, answer) = (NewId(), DateTimeOffset.UtcNow, prepared.NewAnswer());
         await foreach (var piece in AnswerAsync(request, prepared, cancellationToken).ConfigureAwait(false))
@@ -163,7 +161,7 @@ public sealed class LongLoraChatClient : IChatClient
             {
                 ResponseId = id,
                 MessageId = id,
-                ModelId = _model.Name,
+                ModelId = _lease.Model.Name,
                 CreatedAt = created,
             };
     }
@@ -171,21 +169,12 @@ public sealed class LongLoraChatClient : IChatClient
     /// <summary><see cref="ChatClientMetadata"/>, the <see cref="ChatModel"/>, or this client; null for anything else.</summary>
     /// <param name="serviceType">What is asked for.</param>
     /// <param name="serviceKey">Null: nothing has a key.</param>
-    public object? GetService(Type serviceType, object? serviceKey = null)
-    {
-        ArgumentNullException.ThrowIfNull(serviceType);
-        if (serviceKey is not null)
-            return null;
-        return serviceType == typeof(ChatClientMetadata) ? _metadata
-            : serviceType == typeof(ChatModel) ? _model
-            : serviceType.IsInstanceOfType(this) ? this
-            : null;
-    }
+    public object? GetService(Type serviceType, object? serviceKey = null) => _lease.Find(serviceType, serviceKey, this, _metadata);
 
     private PreparedChat Prepare(ChatRequest request)
     {
-        ObjectDisposedException.ThrowIf(_disposed != 0, this);
-        return _model.Structured.Prepare(
+        _lease.ThrowIfDisposed();
+        return _lease.Model.Structured.Prepare(
             request.Messages,
             ConversationForm.Standard,
             request.Tools,
@@ -209,32 +198,22 @@ public sealed class LongLoraChatClient : IChatClient
         [EnumeratorCancellation] CancellationToken cancellation
     )
     {
-        ObjectDisposedException.ThrowIf(_disposed != 0, this);
-        using var stop = CancellationTokenSource.CreateLinkedTokenSource(cancellation, _closing.Token);
-        var answer = _model
-            .AnswerTokensAsync(prepared.Tokens, request.Options with { Format = prepared.Format ?? request.Options.Format }, stop.Token)
+        _lease.ThrowIfDisposed();
+        using var stop = _lease.Link(cancellation);
+        var answer = _lease
+            .Model.AnswerTokensAsync(
+                prepared.Tokens,
+                request.Options with
+                {
+                    Format = prepared.Format ?? request.Options.Format,
+                },
+                stop.Token
+            )
             .GetAsyncEnumerator(CancellationToken.None);
         await using (answer.ConfigureAwait(false))
         {
-            while (await NextAsync(answer, cancellation).ConfigureAwait(false))
+            while (await _lease.WaitAsync(answer.MoveNextAsync(), cancellation).ConfigureAwait(false))
                 yield return answer.Current;
-        }
-    }
-
-    // Whoever cancelled sees a token of their own; whoever disposed the client did not cancel.
-    private async ValueTask<bool> NextAsync(IAsyncEnumerator<AnswerPiece> answer, CancellationToken cancellation)
-    {
-        try
-        {
-            return await answer.MoveNextAsync().ConfigureAwait(false);
-        }
-        catch (OperationCanceledException e) when (cancellation.IsCancellationRequested)
-        {
-            throw new OperationCanceledException(e.Message, e, cancellation);
-        }
-        catch (OperationCanceledException e) when (_closing.IsCancellationRequested)
-        {
-            throw new ObjectDisposedException(nameof(LongLoraChatClient), e);
         }
     }
 
@@ -258,12 +237,5 @@ public sealed class LongLoraChatClient : IChatClient
     /// Ends the answers that this client asked for. If the client owns the model, it waits until the model is no longer used, and disposes
     /// it.
     /// </summary>
-    public void Dispose()
-    {
-        if (Interlocked.Exchange(ref _disposed, 1) != 0)
-            return;
-        _closing.Cancel();
-        if (_ownsModel)
-            _model.Dispose();
-    }
+    public void Dispose() => _lease.Dispose();
 }

@@ -51,7 +51,7 @@ public class EndpointTests
     public async Task Embeddings_are_those_of_the_model_in_both_forms()
     {
         await using var server = await RunningServer.Start();
-        var expected = await server.Model.EmbedAsync(server.Model.Tokenizer.Encode("The dog", addSpecial: true), Cancelled);
+        var expected = await server.Model.EmbedTokensAsync(server.Model.Tokenizer.Encode("The dog", addSpecial: true), Cancelled);
         var ids = string.Join(',', server.Model.Tokenizer.Encode("The dog", addSpecial: true));
         var (_, body) = await server.Post("/v1/embeddings", "{\"input\":[\"Once\",\"The dog\"],\"model\":\"any\"}");
         Assert.Equal(expected, body.GetProperty("data")[1].GetProperty("embedding").EnumerateArray().Select(x => x.GetSingle()));

@@ -60,7 +60,7 @@ public class NpmClientTests
             string[] same = ["chat", "stream", "helper", "response", "responseStream", "responseHelper"];
             Assert.All(same, name => Assert.Equal(chat.Text, said.GetProperty(name).GetString()));
             Assert.Equal(completion.Text, said.GetProperty("completion").GetString());
-            var vector = await server.Model.EmbedAsync(
+            var vector = await server.Model.EmbedTokensAsync(
                 server.Model.Tokenizer.Encode("The dog", addSpecial: true),
                 TestContext.Current.CancellationToken
             );

@@ -19,7 +19,7 @@ internal static class Embeddings
         var vectors = new List<float[]>();
         foreach (var input in inputs)
         {
-            vectors.Add(await model.EmbedAsync(input, context.RequestAborted));
+            vectors.Add(await model.EmbedTokensAsync(input, context.RequestAborted));
             place.CountRead(input.Count);
         }
         var tokens = inputs.Sum(i => i.Count);

@@ -228,16 +228,27 @@ public sealed class ChatModel : IDisposable
         CancellationToken cancellation = default
     ) => Run(() => prompt, options, cancellation);
 
-    /// <summary>Computes the mean of a text's hidden states, a vector that says what the text is about.</summary>
-    /// <param name="text">Token ids, at least one.</param>
+    /// <summary>
+    /// Computes the vector of a text: the mean over its tokens of the hidden states after the final norm. It says what the text is about
+    /// and is not scaled to length 1. Models are not trained for it, so compare on your own data before you rely on it.
+    /// </summary>
+    /// <param name="text">The text, encoded with what the model's tokenizer puts in front (BOS).</param>
     /// <param name="cancellation">Checked while others are answered, and before every chunk.</param>
-    /// <returns>One number for each of the model's dimensions.</returns>
-    /// <exception cref="DataException">The text is empty or longer than the context.</exception>
-    internal Task<float[]> EmbedAsync(IReadOnlyList<int> text, CancellationToken cancellation = default) =>
+    /// <returns><see cref="EmbeddingSize"/> numbers.</returns>
+    /// <exception cref="DataException">The text has no tokens or more than <see cref="Context"/>.</exception>
+    public Task<float[]> EmbedAsync(string text, CancellationToken cancellation = default) =>
+        EmbedTokensAsync(Tokenizer.Encode(text, addSpecial: true), cancellation);
+
+    /// <summary>The same for token ids.</summary>
+    /// <param name="text">The ids, with what begins a text.</param>
+    /// <param name="cancellation">Checked while others are answered, and before every chunk.</param>
+    /// <returns><see cref="EmbeddingSize"/> numbers.</returns>
+    /// <exception cref="DataException">There are no ids, more than <see cref="Context"/>, or one that the model lacks.</exception>
+    public Task<float[]> EmbedTokensAsync(IReadOnlyList<int> text, CancellationToken cancellation = default) =>
         _queue.ComputeAsync(stop => TextEmbedding.Compute(_model.Network, text, Context, _queue.Turns.Pass, stop), cancellation);
 
-    /// <summary>Numbers in the vector of a text.</summary>
-    internal int EmbeddingSize => _model.Config.HiddenSize;
+    /// <summary>Numbers in the vector of a text: the model's hidden size.</summary>
+    public int EmbeddingSize => _model.Config.HiddenSize;
 
     private GenerationOptions WithEndOfAnswer(GenerationOptions options) =>
         options.IgnoreEos

@@ -310,7 +310,7 @@ public class ChatModelTests
     {
         using var model = ChatModel.Open(s_stories);
         int[] text = [1, .. Enumerable.Range(0, length).Select(i => 260 + (i * 7 % 200))];
-        var vector = await model.EmbedAsync(text);
+        var vector = await model.EmbedTokensAsync(text);
         using var scope = NewDisposeScope();
         using var loaded = LoadedModel.Open(s_stories.Model, new LoadOptions { Device = "cpu" });
         using var positions = RotaryEmbedding.Create(loaded.Config, text.Length);
@@ -322,8 +322,8 @@ public class ChatModelTests
         var expected = hidden.squeeze(0).to(ScalarType.Float64).mean([0]).data<double>().ToArray();
         Assert.Equal(loaded.Config.HiddenSize, vector.Length);
         Assert.InRange(expected.Zip(vector, (a, b) => Math.Abs(a - b)).Max(), 0, 1e-4);
-        await Assert.ThrowsAsync<DataException>(() => model.EmbedAsync([]));
-        await Assert.ThrowsAsync<DataException>(() => model.EmbedAsync([.. Enumerable.Repeat(5, 513)]));
+        await Assert.ThrowsAsync<DataException>(() => model.EmbedTokensAsync([]));
+        await Assert.ThrowsAsync<DataException>(() => model.EmbedTokensAsync([.. Enumerable.Repeat(5, 513)]));
     }
 
     [Fact]

@@ -112,7 +112,7 @@ public sealed class JoinedStepsTests
             await Assert.ThrowsAsync<DataException>(() =>
                 model.CompleteAsync(string.Concat(Enumerable.Repeat("The dog ran. ", 400)), Options(0)).WholeAsync()
             );
-            Assert.Equal(model.EmbeddingSize, (await model.EmbedAsync([1, 5, 9], TestContext.Current.CancellationToken)).Length);
+            Assert.Equal(model.EmbeddingSize, (await model.EmbedTokensAsync([1, 5, 9], TestContext.Current.CancellationToken)).Length);
         }
         Assert.Equal(expected.Select(r => r.Tokens), (await all).Select(r => r.Tokens));
     }
