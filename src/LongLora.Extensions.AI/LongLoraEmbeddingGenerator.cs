@@ -53,7 +53,8 @@ public sealed class LongLoraEmbeddingGenerator : IEmbeddingGenerator<string, Emb
             var tokens = _lease.Model.Tokenizer.Encode(text, addSpecial: true);
             if (tokens.Count == 0 || tokens.Count > _lease.Model.Context)
                 throw new DataException(
-                    $"Cannot embed text {made.Count} because it has {tokens.Count:N0} tokens. It must have from 1 to {_lease.Model.Context:N0}."
+                    $"Cannot embed text {made.Count} because it has {tokens.Count:N0} tokens. It must have from 1 to "
+                        + $"{_lease.Model.Context:N0}."
                 );
             var computing = new ValueTask<float[]>(_lease.Model.EmbedTokensAsync(tokens, stop.Token));
             var vector = await _lease.WaitAsync(computing, cancellationToken).ConfigureAwait(false);

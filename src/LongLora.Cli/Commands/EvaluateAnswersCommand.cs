@@ -5,6 +5,7 @@ using LongLora.Documents;
 using LongLora.Evaluation;
 using LongLora.Options;
 using LongLora.Runs;
+using LongLora.Runtime;
 
 namespace LongLora.Cli.Commands;
 

@@ -1,3 +1,5 @@
+using LongLora.Runtime;
+
 namespace LongLora.Adapters;
 
 /// <summary>What is trained on a model.</summary>
@@ -44,4 +46,19 @@ public sealed record AdapterOptions
 
     /// <summary>Whether every weight is trained: full fine-tuning, without LoRA.</summary>
     public bool TrainEverything { get; init; }
+
+    /// <summary>Adds the problems of new LoRA matrices to a list.</summary>
+    internal void Check(OptionProblems problems)
+    {
+        problems.Require(Rank >= 0, $"rank is {Rank}; it must be at least 1, or 0 for no LoRA");
+        problems.Require(Alpha > 0 && double.IsFinite(Alpha), $"alpha is {Alpha}; it must be above 0");
+        problems.Require(
+            PissaIterations >= 0 && (PissaIterations == 0 || Kind == AdapterKind.Pissa),
+            $"pissa-iterations is {PissaIterations}; it must be 0 or more, and it must be 0 unless adapter-kind is pissa"
+        );
+        problems.Require(
+            TargetModules.Count > 0 || Rank <= 0 || TrainEverything,
+            "target-modules is empty; LoRA needs at least one projection"
+        );
+    }
 }

@@ -66,10 +66,11 @@ public sealed class AdapterSet : IDisposable
     /// <param name="options">What is trained.</param>
     /// <param name="seed">The same seed gives the same matrices.</param>
     /// <exception cref="ConfigurationException">
-    /// A target is not a linear layer of the model, or is too small for the rank.
+    /// An option is out of its range, or a target is not a linear layer of the model, or is too small for the rank.
     /// </exception>
     public static AdapterSet Attach(CausalLanguageModel model, AdapterOptions options, long seed)
     {
+        OptionProblems.ThrowIfAny(options.Check);
         var adapters = new Dictionary<string, LoraAdapter>();
         options = options with { TargetModules = Resolve(model, options.TargetModules) };
         if (!options.TrainEverything && options.Rank > 0)

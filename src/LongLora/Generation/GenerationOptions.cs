@@ -99,33 +99,29 @@ public sealed record GenerationOptions
 
     /// <summary>Checks all options.</summary>
     /// <exception cref="ConfigurationException">Lists every problem at once.</exception>
-    public void Validate()
-    {
-        var problems = new List<string>();
-        void Require(bool holds, string problem)
-        {
-            if (!holds)
-                problems.Add(problem);
-        }
+    public void Validate() => OptionProblems.ThrowIfAny(Check);
 
-        Require(MaxTokens >= 1, $"max-tokens is {MaxTokens}; it must be at least 1");
-        Require(Temperature >= 0 && double.IsFinite(Temperature), $"temperature is {Temperature}; it must be 0 (greedy) or more");
-        Require(TopK >= 0, $"top-k is {TopK}; it must be 0 (all tokens) or more");
-        Require(TopP is >= 0 and <= 1, $"top-p is {TopP}; it must be from 0 to 1");
-        Require(MinP is >= 0 and < 1, $"min-p is {MinP}; it must be at least 0 and below 1");
-        Require(RepetitionPenalty > 0, $"repetition-penalty is {RepetitionPenalty}; it must be above 0");
-        Require(double.IsFinite(FrequencyPenalty), $"frequency-penalty is {FrequencyPenalty}; it must be a finite number");
-        Require(double.IsFinite(PresencePenalty), $"presence-penalty is {PresencePenalty}; it must be a finite number");
-        Require(LogitBias.Values.All(double.IsFinite), "a logit bias is not a finite number");
-        Require(MinTokens >= 0 && MinTokens <= MaxTokens, $"min-tokens is {MinTokens}; it must be from 0 to max-tokens ({MaxTokens})");
-        Require(
+    private void Check(OptionProblems problems)
+    {
+        problems.Require(MaxTokens >= 1, $"max-tokens is {MaxTokens}; it must be at least 1");
+        problems.Require(Temperature >= 0 && double.IsFinite(Temperature), $"temperature is {Temperature}; it must be 0 (greedy) or more");
+        problems.Require(TopK >= 0, $"top-k is {TopK}; it must be 0 (all tokens) or more");
+        problems.Require(TopP is >= 0 and <= 1, $"top-p is {TopP}; it must be from 0 to 1");
+        problems.Require(MinP is >= 0 and < 1, $"min-p is {MinP}; it must be at least 0 and below 1");
+        problems.Require(RepetitionPenalty > 0, $"repetition-penalty is {RepetitionPenalty}; it must be above 0");
+        problems.Require(double.IsFinite(FrequencyPenalty), $"frequency-penalty is {FrequencyPenalty}; it must be a finite number");
+        problems.Require(double.IsFinite(PresencePenalty), $"presence-penalty is {PresencePenalty}; it must be a finite number");
+        problems.Require(LogitBias.Values.All(double.IsFinite), "a logit bias is not a finite number");
+        problems.Require(
+            MinTokens >= 0 && MinTokens <= MaxTokens,
+            $"min-tokens is {MinTokens}; it must be from 0 to max-tokens ({MaxTokens})"
+        );
+        problems.Require(
             TopLogProbabilities is null or >= 0,
             $"top-logprobs is {TopLogProbabilities}; it must be 0 (the chosen token alone) or more"
         );
-        Require(Stop.All(s => s.Length > 0), "a stop text is empty");
-        Require(LookupTokens is >= 0 and <= 64, $"lookup-tokens is {LookupTokens}; it must be from 0 (no guesses) to 64");
-        Require(PrefillChunk >= 1, $"prefill-chunk is {PrefillChunk}; it must be at least 1");
-        if (problems.Count > 0)
-            throw new ConfigurationException(string.Join(Environment.NewLine, problems));
+        problems.Require(Stop.All(s => s.Length > 0), "a stop text is empty");
+        problems.Require(LookupTokens is >= 0 and <= 64, $"lookup-tokens is {LookupTokens}; it must be from 0 (no guesses) to 64");
+        problems.Require(PrefillChunk >= 1, $"prefill-chunk is {PrefillChunk}; it must be at least 1");
     }
 }

@@ -9,7 +9,7 @@ namespace LongLora.Generation;
 
 /// <summary>
 /// Generates text with a model: the prompt is read in chunks, then one token at a time, with keys and values kept. A later prompt that
-/// begins as the one before it goes on from there. One generation at a time; for one thread.
+/// begins as the one before it goes on from there. One generation at a time; <see cref="ChatModel"/> has a queue.
 /// </summary>
 public sealed class TextGenerator : IDisposable
 {
@@ -24,6 +24,9 @@ public sealed class TextGenerator : IDisposable
     private int _textLength;
     private readonly List<List<int>> _held = [];
     private readonly Dictionary<int, int> _prompts = []; // tokens of the last prompt of each row
+    private readonly Lock _use = new();
+    private bool _isBusy;
+    private bool _isClosed;
 
     /// <summary>A generator.</summary>
     /// <param name="model">The model, with its adapter merged or attached.</param>
@@ -84,6 +87,7 @@ public sealed class TextGenerator : IDisposable
     /// <param name="onText">Given each piece of the answer as soon as it is certain.</param>
     /// <param name="cancellation">Looked at before every chunk and token.</param>
     /// <exception cref="DataException">The prompt leaves no room in the context.</exception>
+    /// <exception cref="InvalidOperationException">It is generating; there is one cache.</exception>
     public GenerationResult Generate(
         string prompt,
         GenerationOptions options,
@@ -117,6 +121,48 @@ public sealed class TextGenerator : IDisposable
     )
     {
         options.Validate();
+        Enter();
+        try
+        {
+            return GenerateRows(prompts, options, onPiece, cancellation);
+        }
+        finally
+        {
+            Leave();
+        }
+    }
+
+    private void Enter()
+    {
+        lock (_use)
+        {
+            ObjectDisposedException.ThrowIf(_isClosed, this);
+            if (_isBusy)
+                throw new InvalidOperationException(
+                    $"Cannot generate because this {nameof(TextGenerator)} is generating, and it has one cache. Wait for it, or use "
+                        + $"{nameof(ChatModel)}, which has a queue."
+                );
+            _isBusy = true;
+        }
+    }
+
+    private void Leave()
+    {
+        lock (_use)
+        {
+            _isBusy = false;
+            if (_isClosed)
+                Free();
+        }
+    }
+
+    private GenerationResult[] GenerateRows(
+        IReadOnlyList<IReadOnlyList<int>> prompts,
+        GenerationOptions options,
+        Action<int, AnswerPiece>? onPiece,
+        CancellationToken cancellation
+    )
+    {
         // The texts of a batch have one seed.
         options = options with { Seed = options.Seed ?? TokenSampler.DrawSeed() };
         foreach (var id in options.LogitBias.Keys.Where(id => id < 0 || id >= _model.Config.VocabularySize))
@@ -410,8 +456,20 @@ public sealed class TextGenerator : IDisposable
             onPiece(row, new AnswerPiece(fresh, default, null) { LogProbabilities = text.TakeLogProbabilities() });
     }
 
-    /// <inheritdoc/>
+    /// <summary>Frees the cache; where a generation runs, at its end.</summary>
     public void Dispose()
+    {
+        lock (_use)
+        {
+            if (_isClosed)
+                return;
+            _isClosed = true;
+            if (!_isBusy)
+                Free();
+        }
+    }
+
+    private void Free()
     {
         _cache?.Dispose();
         _positions?.Dispose();

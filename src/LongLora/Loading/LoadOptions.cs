@@ -52,6 +52,20 @@ public sealed record LoadOptions
     /// </summary>
     public ComputePrecision? Compute { get; init; }
 
+    /// <summary>Checks what can be checked without the model.</summary>
+    /// <exception cref="ConfigurationException">Lists every problem at once.</exception>
+    internal void Validate() => OptionProblems.ThrowIfAny(Check);
+
+    private void Check(OptionProblems problems)
+    {
+        problems.Require(Context is null or >= 1, $"context is {Context}; it must be at least 1");
+        problems.Require(RopeFactor is null or >= 1, $"rope-factor is {RopeFactor}; it must be at least 1");
+        problems.Require(
+            Context is not null || (RopeFactor is null && RopeScaling == "auto"),
+            "rope-scaling and rope-factor need a context; give the context that positions are rescaled for"
+        );
+    }
+
     /// <summary>Ranks that divide the matrices in the decoder blocks; null to have them whole. Default null.</summary>
     internal ICommunicator? DividedAmong { get; init; }
 }

@@ -32,6 +32,7 @@ public sealed class LoadedModel : IDisposable
     public static LoadedModel Open(ModelSource source, LoadOptions? options = null)
     {
         options ??= new LoadOptions();
+        options.Validate();
         if (options.Adapter is { } saved)
             Checksums.Verify(saved);
         var template = options.Template is { } choice ? source.FindTemplate(choice) : null;

@@ -1,4 +1,5 @@
 using LongLora.Data;
+using LongLora.Runtime;
 
 namespace LongLora.Options;
 

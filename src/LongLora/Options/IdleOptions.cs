@@ -1,6 +1,7 @@
 using LongLora.Adapters;
 using LongLora.Attention;
 using LongLora.Data;
+using LongLora.Runtime;
 
 namespace LongLora.Options;
 

@@ -113,14 +113,7 @@ public sealed record MethodOptions
         problems.Require(ShortShare is >= 0 and <= 1, $"short-share is {ShortShare}; it must be from 0 to 1");
         problems.Require(model.FromScratch is null || Tuning == TuningMethod.Full, "from-scratch trains every weight; set tuning to full");
         problems.Require(Rank >= 1, $"rank is {Rank}; it must be at least 1");
-        problems.Require(Alpha > 0, $"alpha is {Alpha}; it must be above 0");
-        problems.Require(
-            PissaIterations >= 0 && (PissaIterations == 0 || AdapterKind == AdapterKind.Pissa),
-            $"pissa-iterations is {PissaIterations}; it must be 0 or more, and it must be 0 unless adapter-kind is pissa"
-        );
-        problems.Require(
-            TargetModules.Count > 0 || Tuning == TuningMethod.Full,
-            "target-modules is empty; LoRA needs at least one projection"
-        );
+        if (Rank >= 1)
+            MakeAdapterOptions().Check(problems);
     }
 }

@@ -1,3 +1,5 @@
+using LongLora.Runtime;
+
 namespace LongLora.Options;
 
 /// <summary>

@@ -1,4 +1,5 @@
 using LongLora.Adapters;
+using LongLora.Runtime;
 using LongLora.Training;
 
 namespace LongLora.Options;

@@ -1,3 +1,5 @@
+using LongLora.Runtime;
+
 namespace LongLora.Options;
 
 /// <summary>The run itself: output directory, seed, checkpoints, and the memory check.</summary>

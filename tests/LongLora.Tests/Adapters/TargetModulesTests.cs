@@ -7,6 +7,40 @@ namespace LongLora.Tests.Adapters;
 
 public class TargetModulesTests
 {
+    public static TheoryData<string, AdapterOptions> Impossible =>
+        new()
+        {
+            {
+                "rank is -1",
+                new() { Rank = -1 }
+            },
+            {
+                "alpha is 0",
+                new() { Alpha = 0 }
+            },
+            {
+                "alpha is NaN",
+                new() { Alpha = double.NaN }
+            },
+            {
+                "pissa-iterations is 4",
+                new() { PissaIterations = 4 }
+            },
+            {
+                "target-modules is empty",
+                new() { TargetModules = [] }
+            },
+        };
+
+    [Theory]
+    [MemberData(nameof(Impossible))]
+    public void Attach_refuses_options_out_of_range(string named, AdapterOptions options)
+    {
+        using var model = ModelLoader.Describe(LlamaGoldenTests.TinyConfig);
+        var told = Assert.Throws<ConfigurationException>(() => AdapterSet.Attach(model, options, seed: 1));
+        Assert.Contains(named, told.Message, StringComparison.Ordinal);
+    }
+
     [Theory]
     [InlineData("llama", 4, 7)]
     [InlineData("phi3", 2, 4)]

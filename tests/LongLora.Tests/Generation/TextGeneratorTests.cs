@@ -43,6 +43,26 @@ public sealed class TextGeneratorTests : IDisposable
     }
 
     [Fact]
+    public void Generate_refuses_a_second_generation_and_what_comes_after_the_end()
+    {
+        using var generator = new TextGenerator(_model, _tokenizer);
+        var alone = generator.Generate("Once", Greedy(8)).Text;
+        var pieces = 0;
+        var text = generator.Generate("Once", Greedy(8), _ =>
+        {
+            if (++pieces > 1)
+                return;
+            var told = Assert.Throws<InvalidOperationException>(() => generator.Generate("A dog", Greedy(2)));
+            Assert.Contains("is generating", told.Message, StringComparison.Ordinal);
+            generator.Dispose(); // frees the cache at the end
+        });
+        Assert.Equal(alone, text.Text);
+        Assert.True(pieces > 1, $"{pieces} pieces");
+        Assert.Throws<ObjectDisposedException>(() => generator.Generate("Once", Greedy(2)));
+        generator.Dispose();
+    }
+
+    [Fact]
     public void Generate_tells_how_far_the_prompt_is_read()
     {
         using var generator = new TextGenerator(_model, _tokenizer);

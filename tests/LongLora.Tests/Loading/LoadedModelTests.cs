@@ -47,6 +47,24 @@ public sealed class LoadedModelTests : IDisposable
         Assert.Same(AnswerEnd.None, plain.EndOfAnswer);
     }
 
+    public static TheoryData<string, LoadOptions> Impossible =>
+        new()
+        {
+            { "context is -5", s_cpu with { Context = -5 } },
+            { "rope-factor is 0.5", s_cpu with { Context = 1024, RopeFactor = 0.5 } },
+            { "rope-factor is NaN", s_cpu with { Context = 1024, RopeFactor = double.NaN } },
+            { "need a context", s_cpu with { RopeFactor = 2 } },
+            { "need a context", s_cpu with { RopeScaling = "linear" } },
+        };
+
+    [Theory]
+    [MemberData(nameof(Impossible))]
+    public void Open_refuses_options_out_of_range_or_without_effect(string named, LoadOptions options)
+    {
+        var told = Assert.Throws<ConfigurationException>(() => LoadedModel.Open(s_stories, options));
+        Assert.Contains(named, told.Message, StringComparison.Ordinal);
+    }
+
     [Fact]
     public void Open_keeps_the_blocks_of_a_gguf_file_where_the_form_is_left_to_it()
     {

@@ -1,6 +1,4 @@
-using LongLora.Runtime;
-
-namespace LongLora.Options;
+namespace LongLora.Runtime;
 
 /// <summary>Collects the problems of some options, to report all of them at once.</summary>
 internal sealed class OptionProblems
@@ -17,7 +15,7 @@ internal sealed class OptionProblems
     }
 
     /// <summary>Checks some parts of the options.</summary>
-    /// <param name="checks">One for each part, such as <see cref="RunOptions.Check"/>.</param>
+    /// <param name="checks">One for each part, such as the Check of RunOptions.</param>
     /// <exception cref="ConfigurationException">Lists every problem, one per line.</exception>
     public static void ThrowIfAny(params IEnumerable<Action<OptionProblems>> checks)
     {
