@@ -61,6 +61,10 @@ public sealed record LoadOptions
         problems.Require(Context is null or >= 1, $"context is {Context}; it must be at least 1");
         problems.Require(RopeFactor is null or >= 1, $"rope-factor is {RopeFactor}; it must be at least 1");
         problems.Require(
+            RopeFactor is null || RopeScaling != "default",
+            "rope-factor has no effect because rope-scaling is default, which leaves the positions as they are"
+        );
+        problems.Require(
             Context is not null || (RopeFactor is null && RopeScaling == "auto"),
             "rope-scaling and rope-factor need a context; give the context that positions are rescaled for"
         );

@@ -29,7 +29,7 @@ public sealed record ModelOptions
     public required int Context { get; init; }
 
     /// <summary>
-    /// How positions are rescaled: auto, default (not at all), linear, dynamic, yarn, llama3, longrope, or by-length (YaRN beyond the
+    /// How positions are rescaled: auto, default (left as they are), linear, dynamic, yarn, llama3, longrope, or by-length (YaRN beyond the
     /// original context and nothing within it). Default auto: the model's own kind, or yarn if it has none. The paper's position
     /// interpolation is linear.
     /// </summary>

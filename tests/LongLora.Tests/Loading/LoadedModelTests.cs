@@ -53,6 +53,7 @@ public sealed class LoadedModelTests : IDisposable
             { "context is -5", s_cpu with { Context = -5 } },
             { "rope-factor is 0.5", s_cpu with { Context = 1024, RopeFactor = 0.5 } },
             { "rope-factor is NaN", s_cpu with { Context = 1024, RopeFactor = double.NaN } },
+            { "no effect", s_cpu with { Context = 1024, RopeScaling = "default", RopeFactor = 2 } },
             { "need a context", s_cpu with { RopeFactor = 2 } },
             { "need a context", s_cpu with { RopeScaling = "linear" } },
         };
