@@ -1,4 +1,3 @@
-using System.IO.MemoryMappedFiles;
 using LongLora.Runtime;
 using static TorchSharp.torch;
 
@@ -17,9 +16,7 @@ internal sealed class GgufReader : IDisposable
 
     private readonly GgufHeader _header;
     private readonly Lock _mapping = new();
-    private MemoryMappedFile? _file;
-    private MemoryMappedViewAccessor? _view;
-    private nint _data;
+    private MappedFile? _file;
 
     private GgufReader(GgufHeader header, string path)
     {
@@ -68,7 +65,7 @@ internal sealed class GgufReader : IDisposable
     {
         if (!_header.Tensors.TryGetValue(name, out var place))
             throw new CheckpointException($"{Path} has no tensor '{name}'.{NearestName.Hint(name, Tensors.Keys)}");
-        return (place.Info, Map() + (nint)place.Offset);
+        return (place.Info, Map().Start + (nint)place.Offset);
     }
 
     /// <summary>Decodes whole blocks to fp32.</summary>
@@ -90,41 +87,12 @@ internal sealed class GgufReader : IDisposable
     public void Dispose()
     {
         lock (_mapping)
-        {
-            if (_data != 0)
-                _view!.SafeMemoryMappedViewHandle.ReleasePointer();
-            _data = 0;
-            _view?.Dispose();
             _file?.Dispose();
-        }
     }
 
-    private unsafe nint Map()
+    private MappedFile Map()
     {
         lock (_mapping)
-        {
-            if (_data != 0)
-                return _data;
-            try
-            {
-                // Read-only, as for safetensors: not counted against memory, however large the file.
-                _file = MemoryMappedFile.CreateFromFile(
-                    SafetensorsHeader.OpenFile(Path),
-                    null,
-                    0,
-                    MemoryMappedFileAccess.Read,
-                    HandleInheritability.None,
-                    leaveOpen: false
-                );
-                _view = _file.CreateViewAccessor(0, 0, MemoryMappedFileAccess.Read);
-            }
-            catch (Exception e) when (e is IOException or UnauthorizedAccessException or ArgumentException)
-            {
-                throw new CheckpointException($"Cannot map {Path} into memory: {e.Message}", e);
-            }
-            byte* start = null;
-            _view.SafeMemoryMappedViewHandle.AcquirePointer(ref start);
-            return _data = (nint)start + (nint)_view.PointerOffset;
-        }
+            return _file ??= new MappedFile(SafetensorsHeader.OpenFile(Path));
     }
 }

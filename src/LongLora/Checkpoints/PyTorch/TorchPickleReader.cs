@@ -1,4 +1,3 @@
-using System.IO.MemoryMappedFiles;
 using LongLora.Runtime;
 using static TorchSharp.torch;
 
@@ -14,44 +13,21 @@ namespace LongLora.Checkpoints;
 /// </remarks>
 internal sealed class TorchPickleReader : ITensorSource
 {
-    private readonly MemoryMappedFile _file;
-    private readonly MemoryMappedViewAccessor _view;
-    private nint _start;
+    private readonly MappedFile _file;
 
     /// <summary>Opens and maps a file and checks its header.</summary>
     /// <exception cref="CheckpointException">The file does not exist, is damaged, or contains something other than tensors.</exception>
-    public unsafe TorchPickleReader(string path)
+    public TorchPickleReader(string path)
     {
         Header = TorchPickleHeader.Read(path);
         var stream = SafetensorsHeader.OpenFile(path);
-        try
+        if (stream.Length != Header.FileBytes)
         {
-            if (stream.Length != Header.FileBytes)
-                throw new CheckpointException($"{path} changed while it was read: it had {Header.FileBytes} bytes, then {stream.Length}.");
-            _file = MemoryMappedFile.CreateFromFile(
-                stream,
-                null,
-                0,
-                MemoryMappedFileAccess.Read,
-                HandleInheritability.None,
-                leaveOpen: false
-            );
-            _view = _file.CreateViewAccessor(0, 0, MemoryMappedFileAccess.Read);
-        }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
-        {
-            _file?.Dispose();
+            var length = stream.Length;
             stream.Dispose();
-            throw new CheckpointException($"Cannot map {path} into memory: {e.Message}", e);
+            throw new CheckpointException($"{path} changed while it was read: it had {Header.FileBytes} bytes, then {length}.");
         }
-        catch
-        {
-            stream.Dispose();
-            throw;
-        }
-        byte* start = null;
-        _view.SafeMemoryMappedViewHandle.AcquirePointer(ref start);
-        _start = (nint)start + (nint)_view.PointerOffset;
+        _file = new MappedFile(stream);
     }
 
     /// <summary>The file.</summary>
@@ -66,7 +42,7 @@ internal sealed class TorchPickleReader : ITensorSource
     /// <inheritdoc/>
     public Tensor Open(string name)
     {
-        ObjectDisposedException.ThrowIf(_start == 0, this);
+        var start = _file.Start;
         if (!Tensors.TryGetValue(name, out var info))
             throw new CheckpointException($"{Path} has no tensor '{name}'.{NearestName.Hint(name, Tensors.Keys)}");
         LibTorch.EnsureLoaded();
@@ -75,7 +51,7 @@ internal sealed class TorchPickleReader : ITensorSource
             return empty(shape, info.Type);
         var (view, place) = Header.Locate(name);
         var elementBytes = SafetensorsTypes.GetSize(info.Type);
-        var address = _start + (nint)(place + view.Offset * elementBytes);
+        var address = start + (nint)(place + view.Offset * elementBytes);
         var contiguous = IsContiguous(view);
         if (contiguous && address % elementBytes == 0)
             return NativeTensor.FromMemory(address, info.Type, shape);
@@ -88,15 +64,7 @@ internal sealed class TorchPickleReader : ITensorSource
     }
 
     /// <summary>Unmaps the file. Tensors that came from it must not be used afterwards.</summary>
-    public void Dispose()
-    {
-        if (_start == 0)
-            return;
-        _start = 0;
-        _view.SafeMemoryMappedViewHandle.ReleasePointer();
-        _view.Dispose();
-        _file.Dispose();
-    }
+    public void Dispose() => _file.Dispose();
 
     // The strides of dimensions of size 1 do not matter.
     private static bool IsContiguous(PickledTensor view)

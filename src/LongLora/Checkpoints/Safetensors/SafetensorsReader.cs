@@ -1,4 +1,3 @@
-using System.IO.MemoryMappedFiles;
 using LongLora.Runtime;
 using static TorchSharp.torch;
 
@@ -15,9 +14,7 @@ namespace LongLora.Checkpoints;
 /// </remarks>
 internal sealed class SafetensorsReader : ITensorSource
 {
-    private readonly MemoryMappedFile _file;
-    private readonly MemoryMappedViewAccessor _view;
-    private nint _data;
+    private readonly MappedFile _file;
 
     /// <summary>Opens and maps a file and checks its header.</summary>
     /// <exception cref="CheckpointException">The file does not exist, cannot be read, is damaged, or has an unsupported type.</exception>
@@ -27,28 +24,13 @@ internal sealed class SafetensorsReader : ITensorSource
         try
         {
             Header = SafetensorsHeader.Read(stream, path);
-            _file = MemoryMappedFile.CreateFromFile(
-                stream,
-                null,
-                0,
-                MemoryMappedFileAccess.Read,
-                HandleInheritability.None,
-                leaveOpen: false
-            );
-            _view = _file.CreateViewAccessor(0, 0, MemoryMappedFileAccess.Read);
-        }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
-        {
-            _file?.Dispose();
-            stream.Dispose();
-            throw new CheckpointException($"Cannot map {path} into memory: {e.Message}", e);
         }
         catch
         {
             stream.Dispose();
             throw;
         }
-        _data = MapData();
+        _file = new MappedFile(stream);
     }
 
     /// <summary>The file.</summary>
@@ -70,37 +52,21 @@ internal sealed class SafetensorsReader : ITensorSource
     /// <remarks>If a tensor's offset is not a multiple of its element size, as in some old files, the result is a private copy.</remarks>
     public Tensor Open(string name)
     {
-        ObjectDisposedException.ThrowIf(_data == 0, this);
+        var data = _file.Start + (nint)Header.DataStart;
         if (!Tensors.TryGetValue(name, out var info))
             throw new CheckpointException($"{Header.Path} has no tensor '{name}'.{NearestName.Hint(name, Tensors.Keys)}");
         LibTorch.EnsureLoaded();
         long[] shape = [.. info.Shape];
         if (info.ElementCount == 0)
             return empty(shape, info.Type);
-        var address = _data + (nint)Header.GetOffset(name);
+        var address = data + (nint)Header.GetOffset(name);
         return address % SafetensorsTypes.GetSize(info.Type) == 0
             ? NativeTensor.FromMemory(address, info.Type, shape)
             : Copy(address, shape, info);
     }
 
     /// <summary>Unmaps the file. Tensors that came from it must not be used afterwards.</summary>
-    public void Dispose()
-    {
-        if (_data == 0)
-            return;
-        _data = 0;
-        _view.SafeMemoryMappedViewHandle.ReleasePointer();
-        _view.Dispose();
-        _file.Dispose();
-    }
-
-    // The pointer is never released by a finalizer. If the reader is forgotten while its tensors live, the mapping stays.
-    private unsafe nint MapData()
-    {
-        byte* start = null;
-        _view.SafeMemoryMappedViewHandle.AcquirePointer(ref start);
-        return (nint)start + (nint)_view.PointerOffset + (nint)Header.DataStart;
-    }
+    public void Dispose() => _file.Dispose();
 
     private static unsafe Tensor Copy(nint address, long[] shape, TensorInfo info)
     {

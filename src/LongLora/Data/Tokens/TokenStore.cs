@@ -1,5 +1,4 @@
 using System.IO.Hashing;
-using System.IO.MemoryMappedFiles;
 using System.Runtime.InteropServices;
 using System.Security.Cryptography;
 using LongLora.Loading;
@@ -14,20 +13,13 @@ namespace LongLora.Data;
 /// </summary>
 public sealed unsafe class TokenStore : IDisposable
 {
-    private readonly MemoryMappedFile _file;
-    private readonly MemoryMappedViewAccessor _view;
-    private readonly byte* _start;
+    private readonly MappedFile _file;
     private readonly TokenFileFooter _footer;
-    private bool _isDisposed;
 
     internal TokenStore(FileStream file)
     {
         _footer = TokenFileFooter.Read(file);
-        _file = MemoryMappedFile.CreateFromFile(file, null, 0, MemoryMappedFileAccess.Read, HandleInheritability.None, leaveOpen: false);
-        _view = _file.CreateViewAccessor(0, 0, MemoryMappedFileAccess.Read);
-        byte* start = null;
-        _view.SafeMemoryMappedViewHandle.AcquirePointer(ref start);
-        _start = start + _view.PointerOffset;
+        _file = new MappedFile(file);
         Documents = new DocumentList(this);
     }
 
@@ -230,14 +222,7 @@ public sealed unsafe class TokenStore : IDisposable
         return low;
     }
 
-    private byte* Data
-    {
-        get
-        {
-            ObjectDisposedException.ThrowIf(_isDisposed, this);
-            return _start;
-        }
-    }
+    private byte* Data => (byte*)_file.Start;
 
     private ReadOnlySpan<DocumentRecord> Records => new(Data + _footer.DocumentsAt, _footer.DocumentCount);
 
@@ -258,16 +243,8 @@ public sealed unsafe class TokenStore : IDisposable
         return low;
     }
 
-    /// <inheritdoc/>
-    public void Dispose()
-    {
-        if (_isDisposed)
-            return;
-        _isDisposed = true;
-        _view.SafeMemoryMappedViewHandle.ReleasePointer();
-        _view.Dispose();
-        _file.Dispose();
-    }
+    /// <summary>Unmaps the tokens.</summary>
+    public void Dispose() => _file.Dispose();
 
     private sealed class DocumentList(TokenStore store) : IReadOnlyList<StoredDocument>
     {
