@@ -3,6 +3,7 @@ using LongLora.Data;
 using LongLora.Distributed;
 using LongLora.Documents;
 using LongLora.Loading;
+using LongLora.Runtime;
 
 namespace LongLora.Cli.Arguments;
 
@@ -21,9 +22,27 @@ internal sealed class TextArguments
     internal Option<long?> MaxTokens { get; } =
         new("--max-tokens") { Description = "use only this many tokens from the start of the data", HelpName = "T" };
 
+    internal Option<int?> TokenBytes { get; } =
+        new("--token-bytes")
+        {
+            Description = "bytes per token in .bin data, 2 or 4 [default: 2 if the vocabulary fits, else 4]",
+            HelpName = "2|4",
+        };
+
     /// <summary>The tokens of the text, with documents kept apart.</summary>
     internal TokenStore Read(ParseResult parsed, LoadedModel model, CancellationToken cancellation) =>
-        TokenStore.Read(parsed.GetValue(Data)!, model, DocumentFormats.Isolated, parsed.GetValue(MaxTokens), cancellation);
+        TokenStore.Read(
+            parsed.GetValue(Data)!,
+            model,
+            DocumentFormats.Isolated,
+            parsed.GetValue(MaxTokens) is var most && most < 1
+                ? throw new ConfigurationException($"--max-tokens is {most}; it must be at least 1.")
+                : most,
+            parsed.GetValue(TokenBytes) is var bytes && bytes is null or 2 or 4
+                ? bytes
+                : throw new ConfigurationException($"--token-bytes is {bytes}; it must be 2 or 4."),
+            cancellation
+        );
 
     /// <summary>The same on each rank of a job.</summary>
     internal TokenStore Read(ParseResult parsed, LoadedModel model, ICommunicator ranks, CancellationToken cancellation)

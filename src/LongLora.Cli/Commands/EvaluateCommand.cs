@@ -86,7 +86,7 @@ internal static class EvaluateCommand
         {
             TakesRanks = true,
         };
-        Option[] options = [text.Data, lengths, protocol, stride, text.MaxTokens, byPosition, parts, json, picture];
+        Option[] options = [text.Data, lengths, protocol, stride, text.MaxTokens, text.TokenBytes, byPosition, parts, json, picture];
         foreach (var option in options)
             command.Options.Add(option);
         source.AddTo(command);

@@ -121,7 +121,11 @@ internal static class EvaluateRetrieval
     // Files with questions, or the lengths of generated documents.
     private static (string[] Files, IReadOnlyList<int> Lengths) ReadAsked(ParseResult parsed, LengthsOption lengths, string[] files) =>
         parsed.GetValue(lengths) is null == (files.Length == 0)
-            ? throw new ConfigurationException("Give --lengths to use generated documents, or --cases to use your own questions.")
+            ? throw new ConfigurationException(
+                files.Length == 0
+                    ? "Give --lengths to use generated documents, or --cases to use your own questions."
+                    : "Cannot use --lengths with --cases because questions of your own have their own length. Remove one of them."
+            )
             : (files, files.Length > 0 ? [] : lengths.Read(parsed));
 
     internal static CheckpointException CreateNoTokenizerError(string model) =>
@@ -179,9 +183,8 @@ internal static class EvaluateRetrieval
         string[] files
     )
     {
-        context.Output.WriteLine(
-            $"{task.Name}, {(scoring == RetrievalScoring.Generate ? "generated answers" : "most likely of ten answers")}, full attention"
-        );
+        var way = scoring == RetrievalScoring.Generate ? "generated answers" : "most likely of up to ten answers";
+        context.Output.WriteLine($"{task.Name}, {way}, full attention");
         var table = new Table().Border(TableBorder.Simple);
         if (files.Length > 0)
             table.AddColumn("questions from");

@@ -37,6 +37,7 @@ internal static class EvaluateShortCommand
             extended,
             text.Data,
             text.MaxTokens,
+            text.TokenBytes,
             trials,
             seed,
             json,

@@ -48,6 +48,7 @@ internal static class EvaluateStreamingCommand
             full,
             stretch,
             text.MaxTokens,
+            text.TokenBytes,
             type,
             json,
         };

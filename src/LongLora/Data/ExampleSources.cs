@@ -121,6 +121,19 @@ public static class ExampleSources
             }
         }
 
+        // Small ids in four bytes, read as two: something, zero, something, zero.
+        private static bool IsWide(ReadOnlySpan<ushort> tokens)
+        {
+            var something = 0;
+            for (var i = 0; i + 1 < tokens.Length; i += 2)
+            {
+                if (tokens[i + 1] != 0)
+                    return false;
+                something += tokens[i] == 0 ? 0 : 1;
+            }
+            return something > 1;
+        }
+
         // A stream of tokens has no documents. It is passed on in chunks without separators.
         private IEnumerable<TrainingExample> ReadTokens(string file)
         {
@@ -137,6 +150,10 @@ public static class ExampleSources
                     );
                 if (count == 0)
                     yield break;
+                if (position == 0 && size == sizeof(ushort) && IsWide(MemoryMarshal.Cast<byte, ushort>(buffer.AsSpan(0, count))))
+                    throw new DataException(
+                        $"{file}: every second token is 0, as where a file with 4 bytes a token is read with 2. Set token-bytes to 4."
+                    );
                 var ids = new int[count / size];
                 for (var i = 0; i < ids.Length; i++)
                 {

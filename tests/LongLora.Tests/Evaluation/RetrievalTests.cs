@@ -109,6 +109,9 @@ public class RetrievalTests
         var topics = LongChatCases.Read(SharedMaterial.Shared("data/longchat/topics/5_topics.jsonl"), new TopicsTask());
         Assert.Equal("The psychology of creativity", topics[0].Answer);
         Assert.True(new TopicsTask().IsRight(topics[0], " the psychology of creativity."));
+        Assert.False(new TopicsTask().IsRight(topics[0] with { Answer = "2024" }, " something else."));
+        Assert.False(new TopicsTask().IsRight(topics[0] with { Answer = "Part 1" }, " Part 2"));
+        Assert.True(new TopicsTask().IsRight(topics[0] with { Answer = "Part 1" }, " part 1!"));
     }
 
     [Theory]

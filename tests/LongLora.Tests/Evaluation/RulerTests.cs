@@ -39,7 +39,7 @@ public partial class RulerTests
     [Fact]
     public void Make_documents_are_those_of_every_machine()
     {
-        var all = string.Concat(RulerTask.CreateAll().Select(t => t.Make(42, 50)).Select(c => c.Prompt + c.Answer));
+        var all = string.Concat(RulerTask.CreateAll().Select(t => t.ForLength(4095).Make(42, 50)).Select(c => c.Prompt + c.Answer));
         var hash = Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(all)));
         Assert.True(hash == "32d2729311909da7a7760c60c9acd8d25810d4096010c658e48bcea9c4fe5c60", hash);
     }
@@ -128,11 +128,12 @@ public partial class RulerTests
     }
 
     [Theory]
-    [InlineData(60, 6, 1)]
-    [InlineData(400, 30, 3)]
-    public void Common_words_are_as_many_times_there_as_they_should(int size, int often, int seldom)
+    [InlineData(4095, 60, 6, 1)]
+    [InlineData(4095, 400, 6, 1)]
+    [InlineData(4096, 60, 30, 3)]
+    public void Common_words_are_as_many_times_there_as_they_should(int length, int size, int often, int seldom)
     {
-        var made = Task("cwe").Make(7, size);
+        var made = Task("cwe").ForLength(length).Make(7, size);
         var list = made.Prompt[made.Prompt.LastIndexOf("Below is", StringComparison.Ordinal)..].Split('\n')[1];
         var counts = Regex.Matches(list, @"\d+\. (\S+)").CountBy(m => m.Groups[1].Value).ToDictionary();
         Assert.Equal(size + 10, counts.Count);

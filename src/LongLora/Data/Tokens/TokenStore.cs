@@ -67,6 +67,9 @@ public sealed unsafe class TokenStore : IDisposable
     /// <param name="model">The model. Everything except token <c>.bin</c> needs its tokenizer.</param>
     /// <param name="readers">Readers of further file formats, such as those of LongLora.Documents; null for none.</param>
     /// <param name="maxTokens">The most tokens to read; null for no limit.</param>
+    /// <param name="tokenBytes">
+    /// Bytes per token in a <c>.bin</c>, 2 or 4; null for 2 where every id of the model fits into them, else 4.
+    /// </param>
     /// <param name="cancellation">Checked once per document.</param>
     /// <exception cref="DataException">A path cannot be read, or there are no tokens.</exception>
     public static TokenStore Read(
@@ -74,8 +77,15 @@ public sealed unsafe class TokenStore : IDisposable
         LoadedModel model,
         IReadOnlyList<IDocumentReader>? readers = null,
         long? maxTokens = null,
+        int? tokenBytes = null,
         CancellationToken cancellation = default
-    ) => Build(ExampleSources.Open(paths, model.Tokenizer, model.Config.VocabularySize, readers), model.Separator, maxTokens, cancellation);
+    ) =>
+        Build(
+            ExampleSources.Open(paths, model.Tokenizer, model.Config.VocabularySize, readers, tokenBytes),
+            model.Separator,
+            maxTokens,
+            cancellation
+        );
 
     /// <summary>Reads several corpora, one after the other.</summary>
     /// <param name="sources">The sources of the documents.</param>

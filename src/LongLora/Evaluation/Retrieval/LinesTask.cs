@@ -46,6 +46,11 @@ internal sealed class LinesTask : RetrievalTask
             + $"<REGISTER_CONTENT> in line {lines[asked].Name} is <";
         var others = lines.Where(l => l.Value != lines[asked].Value).Select(l => $"{l.Value}>").Distinct().ToList();
         random.Shuffle(others);
+        while (others.Count < CandidateCount - 1) // a short record has fewer lines
+        {
+            if ($"{random.Between(1, 50000)}>" is var further && further != $"{lines[asked].Value}>" && !others.Contains(further))
+                others.Add(further);
+        }
         var answer = $"{lines[asked].Value}>";
         return new(prompt, answer, (double)asked / Math.Max(1, size - 1), [answer, .. others.Take(CandidateCount - 1)]);
     }

@@ -54,7 +54,11 @@ internal static class RetrievalEvaluation
             throw new ConfigurationException($"trials is {trials}, but there must be at least 1 question at each length.");
         if (seed < 0)
             throw new ConfigurationException($"seed is {seed}; it must be 0 or more.");
-        CheckShortest(task, tokenizer, seed, length);
+        if (seed > int.MaxValue - (trials - 1))
+            throw new ConfigurationException(
+                $"seed is {seed}, and each of {trials} questions has the next one. It must be at most {int.MaxValue - (trials - 1)}."
+            );
+        CheckShortest(task.ForLength(length), tokenizer, seed, length);
         ranks ??= SingleProcess.Instance;
         IReadOnlyList<(int, RetrievalCase)> questions = [];
         ranks.OnAll("making questions", () => questions = MakeQuestions(task, tokenizer, length, trials, seed, ranks, cancellation));
@@ -212,6 +216,7 @@ internal static class RetrievalEvaluation
     /// <summary>The longest document whose prompt and answer fit into a length.</summary>
     internal static RetrievalCase Fit(RetrievalTask task, ITokenizer tokenizer, int seed, int length)
     {
+        task = task.ForLength(length);
         CheckShortest(task, tokenizer, seed, length);
         bool Fits(int size) => CountTokens(task, tokenizer, seed, size) <= length;
         // Tokens grow with the size, but not strictly. The search finds a size that fits next to one that does not.

@@ -20,6 +20,9 @@ internal abstract class RetrievalTask
     /// <param name="size">Length in <see cref="Unit"/>; longer documents have more tokens.</param>
     public abstract RetrievalCase Make(int seed, int size);
 
+    /// <summary>The form of this task for documents of a number of tokens. Default: the same for all.</summary>
+    public virtual RetrievalTask ForLength(int length) => this;
+
     /// <summary>Whether a generated text is the correct answer.</summary>
     public abstract bool IsRight(RetrievalCase question, string generated);
 

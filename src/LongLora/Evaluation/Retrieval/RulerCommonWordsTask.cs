@@ -1,9 +1,11 @@
 namespace LongLora.Evaluation;
 
-/// <summary>RULER's common words: ten words occur ten times as often as the others. The size is the number of other words.</summary>
-internal sealed class RulerCommonWordsTask : RulerTask
+/// <summary>RULER's common words: ten words occur more often than the others. The size is the number of other words.</summary>
+/// <param name="isShort">Whether words occur 6 times and once, RULER's form below 4,096 tokens; otherwise 30 and 3 times.</param>
+internal sealed class RulerCommonWordsTask(bool isShort = false) : RulerTask
 {
-    private const int Wanted = 10;
+    private const int Wanted = 10,
+        LeastOfLong = 4096;
 
     /// <inheritdoc/>
     public override string Name => "cwe";
@@ -17,14 +19,13 @@ internal sealed class RulerCommonWordsTask : RulerTask
     /// <inheritdoc/>
     public override int SmallestSize => 4;
 
-    // RULER's short form, for texts below 4,096 tokens, has 6 and 1 times; a size of 300 is about there.
-    private const int ShortSize = 300;
+    /// <inheritdoc/>
+    public override RetrievalTask ForLength(int length) => new RulerCommonWordsTask(length < LeastOfLong);
 
     /// <inheritdoc/>
     public override RetrievalCase Make(int seed, int size)
     {
         var random = new PythonRandom(seed);
-        var isShort = size < ShortSize;
         var (example, exampleWords) = WriteQuestion(random, isShort ? 10 : 30, isShort ? 3 : 10, isShort ? 1 : 3);
         var (question, words) = WriteQuestion(random, size, isShort ? 6 : 30, isShort ? 1 : 3);
         var answer = NumberWords(words);

@@ -49,9 +49,9 @@ internal sealed class TopicsTask : RetrievalTask
             string.Join(
                 ' ',
                 text.ToLowerInvariant()
-                    .Split(Array.FindAll([.. text.Distinct()], c => !char.IsLetter(c)), StringSplitOptions.RemoveEmptyEntries)
+                    .Split(Array.FindAll([.. text.Distinct()], c => !char.IsLetterOrDigit(c)), StringSplitOptions.RemoveEmptyEntries)
             );
-        return Simplify(generated).Contains(Simplify(question.Answer), StringComparison.Ordinal);
+        return Simplify(question.Answer) is { Length: > 0 } topic && Simplify(generated).Contains(topic, StringComparison.Ordinal);
     }
 
     private static string WriteConversation(string topic, PythonRandom random)
