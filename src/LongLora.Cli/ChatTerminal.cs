@@ -180,7 +180,7 @@ internal sealed class ChatTerminal(CliContext context, ChatSession session)
     }
 
     private string DescribeRoom() =>
-        session.Model.Context == int.MaxValue
+        session.Model.IsEndless
             ? $"{session.Used:N0} tokens used, without a limit"
             : $"{session.Used:N0} of {session.Model.Context:N0} tokens used";
 

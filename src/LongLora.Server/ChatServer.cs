@@ -70,8 +70,9 @@ public static class ChatServer
             if (options.CertificateFile is not null)
                 kestrel.ConfigureHttpsDefaults(https => Certificates.Use(https, options));
         });
-        builder.Services.Configure<HostOptions>(host => host.ShutdownTimeout = options.ShutdownTime);
-        builder.Services.AddRequestDecompression();
+        builder.Services.Configure<HostOptions>(host => host.ShutdownTimeout = options.ShutdownTime + StopDeadline.Farewell);
+        builder.Services.AddRequestDecompression(PackedBodies.Add);
+        builder.Services.AddSingleton(services => new StopDeadline(options, services.GetRequiredService<IHostApplicationLifetime>()));
         builder.Services.AddSingleton(_ => new AnswerMeter(options.Queue, () => models.ParallelAnswers));
         builder.Services.AddSingleton(new BodyRoom(options.MaxBodyBytes, options.Queue));
         builder.Services.AddSingleton(_ => new DocumentRoom(options));
@@ -80,6 +81,7 @@ public static class ChatServer
 
         var app = builder.Build();
         app.Use(ErrorResponses.Create(app.Logger));
+        app.Use(app.Services.GetRequiredService<StopDeadline>().Apply);
         app.Use(Guard.CheckHost(options));
         // By default only a proxy on this machine is believed.
         app.UseForwardedHeaders(
@@ -87,7 +89,7 @@ public static class ChatServer
         );
         app.Use(Guard.CheckAccess(options));
         app.UseRequestDecompression();
-        app.Use(Guard.CheckEncoding);
+        app.Use(PackedBodies.Check);
         Map(app, options, models);
         return app;
     }
@@ -116,8 +118,8 @@ public static class ChatServer
         app.MapPost("/tokenize", Task<IResult> (HttpContext context) => Tokens.Tokenize(context, models));
         app.MapPost("/detokenize", Task<IResult> (HttpContext context) => Tokens.Detokenize(context, models));
         app.MapPost("/tokens", Task<IResult> (HttpContext context) => Tokens.Count(context, models));
-        app.MapPost("/documents", Task<IResult> (HttpContext context, string? name, DocumentRoom room) =>
-            DocumentUpload.Answer(context, name, models, options, room)
+        app.MapPost("/documents", Task<IResult> (HttpContext context, DocumentRoom room) =>
+            DocumentUpload.Answer(context, models, options, room)
         );
         app.MapRead("/v1/models", () => Models.List(models));
         app.MapRead("/v1/models/{**name}", (string name) => Models.Find(name, models));

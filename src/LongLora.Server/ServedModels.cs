@@ -26,7 +26,10 @@ internal sealed class ServedModels
 
     /// <summary>The model of a request. A server of one model answers under any name, because many clients insist on one.</summary>
     /// <exception cref="ApiException">There is no model with this name.</exception>
-    internal ChatModel Choose(RequestFields fields) => fields.FindText("model") is { } name && All.Count > 1 ? Find(name) : All[0];
+    internal ChatModel Choose(RequestFields fields) => Choose(fields.FindText("model"));
+
+    /// <inheritdoc cref="Choose(RequestFields)"/>
+    internal ChatModel Choose(string? name) => name is not null && All.Count > 1 ? Find(name) : All[0];
 
     /// <summary>The model with a name.</summary>
     /// <exception cref="ApiException">There is none.</exception>

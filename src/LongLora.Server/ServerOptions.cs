@@ -73,10 +73,22 @@ public sealed record ServerOptions
             throw new ConfigurationException("port is 0 and host is localhost; use 127.0.0.1 for any port that is free.");
         if (MaxTokens < 1)
             throw new ConfigurationException($"The limit of tokens is {MaxTokens}; it must be at least 1.");
+        if (MaxTokens < Defaults.MinTokens)
+            throw new ConfigurationException(
+                $"Cannot give at least {Defaults.MinTokens:N0} tokens because the limit of tokens is {MaxTokens:N0}. Raise it, or lower "
+                    + "the least tokens."
+            );
         if (MaxBodyBytes < 1)
             throw new ConfigurationException($"The limit of a body is {MaxBodyBytes} bytes; it must be at least 1.");
+        if (MaxBodyBytes > Array.MaxLength)
+            throw new ConfigurationException($"The limit of a body is {MaxBodyBytes:N0} bytes; it must be at most {Array.MaxLength:N0}.");
         if (Queue < 0)
             throw new ConfigurationException($"queue is {Queue}; it must be at least 0.");
+        if (AllowedOrigins.FirstOrDefault(origin => origin != CrossOrigin.Any && !CrossOrigin.IsOrigin(origin)) is { } wrong)
+            throw new ConfigurationException(
+                $"The allowed origin is '{wrong}'; it must be as a browser sends it, with scheme and without a path, such as "
+                    + "https://chat.example or http://localhost:3000; or * for all."
+            );
         if (ApiKey is { Length: 0 })
             throw new ConfigurationException("The API key is empty; leave it out for none.");
         if (CertificateFile is null && (CertificateKeyFile ?? CertificatePassword) is not null)

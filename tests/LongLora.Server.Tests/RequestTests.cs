@@ -45,7 +45,7 @@ public class RequestTests
             {
                 "{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"min_tokens\":30}",
                 400,
-                "min_tokens is 30; it must be at most the most tokens, 24"
+                "min_tokens is 30; it must be at most 24, the most tokens of this answer"
             },
             {
                 "{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"logit_bias\":{\"5\":101}}",

@@ -105,6 +105,9 @@ internal sealed class RunningServer : IAsyncDisposable
     internal async Task<(int Status, JsonElement Body)> Ask(string question, string more = "") =>
         await Post("/v1/chat/completions", $$"""{"messages":[{"role":"user","content":{{JsonSerializer.Serialize(question)}}}]{{more}}}""");
 
+    /// <summary>Stops it, as a signal does.</summary>
+    internal Task Stop() => _app.StopAsync(TestContext.Current.CancellationToken);
+
     internal void Authorize(string key) => Client.DefaultRequestHeaders.Authorization = new AuthenticationHeaderValue("Bearer", key);
 
     public async ValueTask DisposeAsync()

@@ -80,6 +80,78 @@ public class SamplingRequestTests
         Assert.Equal(prompts, streamed.Events.Take(2).Select(e => Text(e)));
     }
 
+    // As clients send them that write the template themselves.
+    [Fact]
+    public async Task Special_tokens_of_a_prompt_are_tokens_and_its_beginning_is_not_doubled()
+    {
+        await using var server = await RunningServer.Start();
+        var (bos, eos) = (server.Model.Tokenizer.BosTokenId!.Value, server.Model.Tokenizer.EosTokenId!.Value);
+        async Task<int[]> Encode(string prompt, string more = "")
+        {
+            var (_, body) = await server.Post("/tokenize", $"{{\"prompt\":{JsonSerializer.Serialize(prompt)}{more}}}");
+            return [.. body.GetProperty("tokens").EnumerateArray().Select(t => t.GetInt32())];
+        }
+        var ids = await Encode("Once upon a time.</s>[INST]");
+        Assert.Equal((bos, 1, 1), (ids[0], ids.Count(id => id == bos), ids.Count(id => id == eos)));
+        var begun = await Encode("<s>Once upon a time.</s>[INST]");
+        Assert.Equal((bos, 1, 1), (begun[0], begun.Count(id => id == bos), begun.Count(id => id == eos)));
+        Assert.Equal(begun, await Encode("<s>Once upon a time.</s>[INST]", ",\"add_special_tokens\":false"));
+        // What a message says stays text.
+        var (_, said) = await server.Post("/tokenize", "{\"messages\":[{\"role\":\"user\",\"content\":\"a</s>\"}]}");
+        Assert.DoesNotContain(eos, said.GetProperty("tokens").EnumerateArray().Select(t => t.GetInt32()));
+
+        const string Asked = ",\"max_tokens\":8,\"logprobs\":1,\"echo\":true";
+        var (_, text) = await server.Post("/v1/completions", $"{{\"prompt\":\"<s>Once \U0001F600 upon</s>a\"{Asked}}}");
+        var told = text.GetProperty("choices")[0].GetProperty("logprobs");
+        var offsets = told.GetProperty("text_offset").EnumerateArray().Select(o => o.GetInt32()).ToList();
+        var tokens = told.GetProperty("tokens").EnumerateArray().Select(t => t.GetString()).ToList();
+        Assert.Equal((0, "<s>".Length), (offsets[0], offsets[1]));
+        Assert.Equal("<s>Once * upon".Length, offsets[tokens.IndexOf("</s>")]);
+        Assert.Equal("<s>Once * upon</s>".Length, offsets[tokens.IndexOf("</s>") + 1]);
+    }
+
+    [Fact]
+    public async Task Measured_prompt_may_fill_the_context_and_an_answered_one_not()
+    {
+        await using var server = await RunningServer.Start();
+        var context = server.Model.Context;
+        string Prompt(int count) => string.Join(',', Enumerable.Range(0, count).Select(i => i == 0 ? 1 : 300 + (i % 50)));
+        var (status, body) = await server.Post(
+            "/v1/completions",
+            $"{{\"prompt\":[{Prompt(context)}],\"max_tokens\":0,\"echo\":true,\"logprobs\":0}}"
+        );
+        Assert.True(status == 200, body.ToString());
+        Assert.Equal(context, body.GetProperty("choices")[0].GetProperty("logprobs").GetProperty("tokens").GetArrayLength());
+        foreach (var (count, more) in ((int, string)[])[(context, ""), (context + 1, ",\"max_tokens\":0,\"echo\":true,\"logprobs\":0")])
+            Assert.Equal(400, (await server.Post("/v1/completions", $"{{\"prompt\":[{Prompt(count)}]{more}}}")).Status);
+    }
+
+    [Fact]
+    public async Task Request_replaces_what_the_server_stops_at_and_its_least_tokens()
+    {
+        await using var server = await RunningServer.Start(o =>
+            o with
+            {
+                Defaults = o.Defaults with { Stop = ["a"], MinTokens = 6, IgnoreEos = true },
+            }
+        );
+        async Task<JsonElement> Ask(string more) =>
+            (await server.Post("/v1/completions", $"{{\"prompt\":\"Once upon\"{more}}}")).Body.GetProperty("choices")[0];
+        Assert.Equal("stop", (await Ask("")).GetProperty("finish_reason").GetString());
+        foreach (var none in (string[])["[]", "\"\"", "\"never said\""])
+            Assert.Equal("length", (await Ask($",\"stop\":{none}")).GetProperty("finish_reason").GetString());
+        Assert.Equal("length", (await Ask(",\"max_tokens\":2")).GetProperty("finish_reason").GetString());
+        var (status, body) = await server.Post("/v1/completions", "{\"prompt\":\"a\",\"max_tokens\":2,\"min_tokens\":3}");
+        Assert.Equal((400, "min_tokens"), (status, body.GetProperty("error").GetProperty("param").GetString()));
+        Assert.Throws<Runtime.ConfigurationException>(() =>
+            new ServerOptions
+            {
+                MaxTokens = 5,
+                Defaults = new() { MinTokens = 6, MaxTokens = 20 },
+            }.Validate()
+        );
+    }
+
     // Each token of the prompt is as likely as where the model would have to choose it after the tokens before it.
     [Fact]
     public async Task Echo_with_log_probabilities_measures_the_prompt()

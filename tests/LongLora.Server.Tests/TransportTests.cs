@@ -70,6 +70,8 @@ public class TransportTests
     [Theory]
     [InlineData("gzip", 200)]
     [InlineData("br", 200)]
+    [InlineData("deflate", 200)]
+    [InlineData("zstd", 200)]
     [InlineData("identity", 200)]
     [InlineData("lzma", 415)]
     public async Task Packed_body_is_unpacked_or_refused(string encoding, int status)
@@ -79,34 +81,143 @@ public class TransportTests
         {
             using var packed = new MemoryStream();
             using (
-                Stream packer =
-                    encoding == "gzip" ? new GZipStream(packed, CompressionMode.Compress, true)
-                    : encoding == "br" ? new BrotliStream(packed, CompressionMode.Compress, true)
-                    : new BufferedStream(packed)
+                Stream packer = encoding switch
+                {
+                    "gzip" => new GZipStream(packed, CompressionMode.Compress, true),
+                    "br" => new BrotliStream(packed, CompressionMode.Compress, true),
+                    "deflate" => new ZLibStream(packed, CompressionMode.Compress, true),
+                    "zstd" => new ZstdSharp.CompressionStream(packed, leaveOpen: true),
+                    _ => new BufferedStream(packed, 1 << 21),
+                }
             )
             {
                 packer.Write(Encoding.UTF8.GetBytes(json));
                 packer.Flush();
-                return encoding is "gzip" or "br" ? Closed(packer, packed) : packed.ToArray();
+                if (encoding is "identity" or "lzma")
+                    return packed.ToArray();
             }
-        }
-        static byte[] Closed(Stream packer, MemoryStream packed)
-        {
-            packer.Dispose();
             return packed.ToArray();
         }
-        async Task<int> Send(byte[] bytes)
+        async Task<(int, string?)> Send(byte[] bytes, string path = "/v1/completions")
         {
-            using var content = Bytes(bytes);
+            using var content = Bytes(bytes, path.StartsWith("/v1", StringComparison.Ordinal) ? "application/json" : "text/plain");
             content.Headers.ContentEncoding.Add(encoding);
-            using var response = await server.Client.PostAsync("/v1/completions", content, Cancelled);
-            return (int)response.StatusCode;
+            using var response = await server.Client.PostAsync(path, content, Cancelled);
+            return (
+                (int)response.StatusCode,
+                response.IsSuccessStatusCode ? null : (await Error(response)).GetProperty("code").GetString()
+            );
         }
-        Assert.Equal(status, await Send(Pack("{\"prompt\":\"Once\",\"max_tokens\":2}")));
-        if (encoding is not ("gzip" or "br"))
+        var whole = Pack("{\"prompt\":\"Once\",\"max_tokens\":2}");
+        Assert.Equal(status, (await Send(whole)).Item1);
+        if (encoding is "identity" or "lzma")
             return;
-        Assert.Equal(413, await Send(Pack($$"""{"prompt":"{{new string('x', 1 << 20)}}"}"""))); // a small body that unpacks to a large one
-        Assert.Equal(400, await Send([1, 2, 3, 4]));
+        // A small body that unpacks to a large one.
+        Assert.Equal((413, "body_too_large"), await Send(Pack($$"""{"prompt":"{{new string('x', 1 << 20)}}"}""")));
+        var text = Pack(string.Concat(Enumerable.Range(0, 2000).Select(i => $"{i * 7919 % 1000} ")));
+        Assert.Equal((200, null), await Send(text, "/documents?name=a.txt"));
+        foreach (var path in (string[])["/v1/completions", "/documents?name=a.txt"])
+        {
+            // Bytes of another kind, one that is wrong in the middle, and an end that comes too early.
+            Assert.Equal((400, "invalid_encoding"), await Send([1, 2, 3, 4], path));
+            byte[] cut = path[1] == 'v' ? whole[..^9] : text[..(text.Length / 2)];
+            Assert.Equal((400, "invalid_encoding"), await Send(cut, path));
+        }
+    }
+
+    [Fact]
+    public async Task Form_that_is_cut_off_is_refused()
+    {
+        await using var server = await RunningServer.Start();
+        const string Form =
+            "--edge\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a.txt\"\r\n\r\nOnce upon a time\r\n--edge--\r\n";
+        for (var length = Form.Length - 6; length > 0; length -= 20)
+        {
+            using var content = Bytes(Encoding.ASCII.GetBytes(Form[..length]));
+            content.Headers.ContentType = MediaTypeHeaderValue.Parse("multipart/form-data; boundary=edge");
+            using var response = await server.Client.PostAsync("/documents", content, Cancelled);
+            Assert.True(response.StatusCode == HttpStatusCode.BadRequest, $"{length}: {response.StatusCode}");
+        }
+    }
+
+    [Theory]
+    [InlineData("", "The body is empty")]
+    [InlineData("{\"prompt\":\"a\",}", "from line 1, byte 15 on")]
+    [InlineData("{\n\"prompt\": 'a'}", "from line 2, byte 11 on")]
+    [InlineData("{\"prompt\":\"a\"} x", "from line 1, byte 16 on")]
+    public async Task Body_that_is_no_json_is_refused_with_the_place(string json, string said)
+    {
+        await using var server = await RunningServer.Start();
+        var (status, body) = await server.Post("/v1/completions", json);
+        Assert.Equal((400, "invalid_json"), (status, body.GetProperty("error").GetProperty("code").GetString()));
+        Assert.Contains(said, body.GetProperty("error").GetProperty("message").GetString());
+        Assert.DoesNotContain("JsonReaderOptions", body.ToString());
+        Assert.Equal(200, (await server.Post("/v1/completions", "\uFEFF{\"prompt\":\"a\",\"max_tokens\":1}")).Status);
+    }
+
+    [Fact]
+    public async Task Method_that_is_not_accepted_is_told_with_those_that_are()
+    {
+        await using var server = await RunningServer.Start();
+        using var response = await server.Client.GetAsync("/v1/completions", Cancelled);
+        Assert.Equal(HttpStatusCode.MethodNotAllowed, response.StatusCode);
+        Assert.Equal(["POST"], response.Content.Headers.Allow);
+    }
+
+    [Fact]
+    public async Task Model_with_a_slash_in_its_name_is_found_in_both_forms()
+    {
+        await using var server = await RunningServer.Start(beside: "org/name");
+        foreach (var path in (string[])["/v1/models/org/name", "/v1/models/org%2Fname"])
+        {
+            using var response = await server.Client.GetAsync(path, Cancelled);
+            Assert.True(response.IsSuccessStatusCode, $"{path}: {response.StatusCode}");
+        }
+        using var text = new StringContent("Once upon a time");
+        using var counted = await server.Client.PostAsync("/documents?name=a.txt&model=org%2Fname", text, Cancelled);
+        Assert.Equal(HttpStatusCode.OK, counted.StatusCode);
+        foreach (var query in (string[])["model=other", "names=a.txt"])
+        {
+            using var again = new StringContent("Once upon a time");
+            using var refused = await server.Client.PostAsync($"/documents?name=a.txt&{query}", again, Cancelled);
+            Assert.Equal(query[0] == 'm' ? "model" : "names", (await Error(refused)).GetProperty("param").GetString());
+        }
+    }
+
+    [Fact]
+    public async Task Request_without_the_name_of_the_host_is_answered()
+    {
+        await using var server = await RunningServer.Start();
+        foreach (
+            var (request, status) in ((string, string)[])
+                [
+                    ("GET /health HTTP/1.0\r\n\r\n", "200"),
+                    ("GET /health HTTP/1.1\r\nHost: 127.0.0.9\r\nConnection: close\r\n\r\n", "200"),
+                    ("GET /health HTTP/1.1\r\nHost: 10.0.0.9\r\nConnection: close\r\n\r\n", "403"),
+                ]
+        )
+        {
+            using var client = new System.Net.Sockets.TcpClient();
+            await client.ConnectAsync(server.Address.Host, server.Address.Port, Cancelled);
+            await client.GetStream().WriteAsync(Encoding.ASCII.GetBytes(request), Cancelled);
+            using var reader = new StreamReader(client.GetStream());
+            Assert.Contains($" {status} ", await reader.ReadLineAsync(Cancelled));
+        }
+    }
+
+    [Theory]
+    [InlineData("https://chat.example/")]
+    [InlineData("chat.example")]
+    [InlineData("https://Chat.example")]
+    [InlineData("https://chat.example:443")]
+    public void Origin_that_no_browser_sends_is_refused(string origin)
+    {
+        var wrong = Assert.Throws<ConfigurationException>(() => new ServerOptions { AllowedOrigins = [origin] }.Validate());
+        Assert.Contains(origin, wrong.Message);
+        new ServerOptions
+        {
+            AllowedOrigins = ["*", "null", "https://chat.example", "http://localhost:3000", "http://[::1]:3000"],
+        }.Validate();
     }
 
     [Fact]

@@ -86,7 +86,7 @@ internal sealed class ServerArguments
             AllowedHosts = parsed.GetValue(_hosts) ?? [],
             Defaults = defaults,
             MaxTokens = parsed.GetValue(_tokens),
-            MaxBodyBytes = parsed.GetValue(_body) << 20,
+            MaxBodyBytes = Math.Min(parsed.GetValue(_body), long.MaxValue >> 20) << 20,
             Queue = parsed.GetValue(_queue),
         };
 

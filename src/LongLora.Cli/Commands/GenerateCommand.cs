@@ -4,6 +4,7 @@ using LongLora.Cli.Arguments;
 using LongLora.Documents;
 using LongLora.Generation;
 using LongLora.Runtime;
+using LongLora.Tokenization;
 
 namespace LongLora.Cli.Commands;
 
@@ -14,7 +15,11 @@ internal static class GenerateCommand
     {
         var standard = new GenerationOptions();
         var source = new ModelArguments();
-        var prompt = new Option<string>("--prompt") { Description = "text to continue; \\n is a line break", HelpName = "TEXT" };
+        var prompt = new Option<string>("--prompt")
+        {
+            Description = "text to continue; \\n is a line break, and a special token such as <|im_start|> is a token",
+            HelpName = "TEXT",
+        };
         var promptFile = new Option<string>("--prompt-file") { Description = "file with the prompt", HelpName = "FILE" };
         var material = new Option<string[]>("--material")
         {
@@ -47,9 +52,10 @@ internal static class GenerateCommand
             var text = Prompt(parsed.GetValue(prompt), parsed.GetValue(promptFile));
             var before = string.Concat((parsed.GetValue(material) ?? []).Select(file => DocumentText.Read(file)));
             using var model = cache.Open(context, parsed, source.Read(parsed) with { Template = null });
+            var tokens = PromptText.Encode(model.Tokenizer, text, material: before);
             TimeSpan? first = null;
             var answer = new StringBuilder();
-            foreach (var piece in model.CompleteAsync(before + text, options).ToBlockingEnumerable(context.Cancellation))
+            foreach (var piece in model.CompleteTokensAsync(tokens, options).ToBlockingEnumerable(context.Cancellation))
             {
                 first ??= piece.Time;
                 context.Output.Write(piece.Text);

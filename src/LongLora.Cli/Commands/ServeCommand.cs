@@ -128,9 +128,8 @@ internal static class ServeCommand
         var address = server.Features.Get<IServerAddressesFeature>()!.Addresses.First();
         foreach (var model in models)
             context.Output.WriteLine(
-                $"{model.Name}, {model.Context:N0} tokens of "
-                    + $"context{(model.HasTemplate ? "" : "; no chat template, so only /v1/completions works (choose one with "
- + "--template)")}"
+                $"{model.Name}, {(model.IsEndless ? "texts without end" : $"{model.Context:N0} tokens of context")}"
+                    + (model.HasTemplate ? "" : "; no chat template, so it answers no conversations (choose one with --template)")
             );
         context.Output.WriteLine($"Page:   {address}/");
         context.Output.WriteLine($"OpenAI: {address}/v1{(options.ApiKey is null ? "" : ", with the API key")}");

@@ -42,6 +42,10 @@ internal static class CrossOrigin
         return true;
     }
 
+    /// <summary>Whether a text is an origin as browsers send it; <c>null</c> is that of files and of sandboxed pages.</summary>
+    internal static bool IsOrigin(string text) =>
+        text == "null" || (Uri.TryCreate(text, UriKind.Absolute, out var uri) && uri.GetLeftPart(UriPartial.Authority) == text);
+
     /// <summary>Whether a header of an answer belongs to these rules.</summary>
     internal static bool IsHeader(string name) =>
         name.StartsWith("Access-Control-", StringComparison.OrdinalIgnoreCase) || name.Equals("Vary", StringComparison.OrdinalIgnoreCase);

@@ -38,7 +38,7 @@ internal static partial class ErrorResponses
             catch (Exception e)
             {
                 var error = ToApi(e);
-                if (error.Status >= 500 && e is not ApiException)
+                if (error.Status == 500)
                     LogFault(logger, e, context.Request.Method, context.Request.Path);
                 if (context.Response.HasStarted)
                     context.Abort();
@@ -67,9 +67,11 @@ internal static partial class ErrorResponses
     {
         // Without these a page of another origin could not read what is wrong.
         var crossOrigin = context.Response.Headers.Where(h => CrossOrigin.IsHeader(h.Key)).ToList();
+        var allow = context.Response.Headers.Allow;
         context.Response.Clear();
         foreach (var (name, value) in crossOrigin)
             context.Response.Headers[name] = value;
+        context.Response.Headers.Allow = allow;
         context.Response.Headers.XContentTypeOptions = NoSniff;
         context.Response.StatusCode = error.Status;
         if (error.Status is 429 or 503)

@@ -20,7 +20,8 @@ internal static class Guard
         (context, next) =>
         {
             var host = context.Request.Host.Host;
-            if (IsOwnName(host, options) || options.AllowedHosts.Contains(host, StringComparer.OrdinalIgnoreCase))
+            // No browser leaves the name out; HTTP/1.0 does.
+            if (host.Length == 0 || IsOwnName(host, options) || options.AllowedHosts.Contains(host, StringComparer.OrdinalIgnoreCase))
                 return next(context);
             // Another name was made to point here.
             throw new ApiException(
@@ -38,12 +39,11 @@ internal static class Guard
     // cannot do so with an address or with the machine's own name, and it does not know the key.
     private static bool IsOwnName(string host, ServerOptions options) =>
         host.Equals("localhost", StringComparison.OrdinalIgnoreCase)
-        || host is "127.0.0.1" or "[::1]"
+        || (IPAddress.TryParse(host, out var address) && (IPAddress.IsLoopback(address) || !options.IsLocal))
         || (
             !options.IsLocal
             && (
                 options.ApiKey is not null
-                || IPAddress.TryParse(host, out _)
                 || host.Equals(Environment.MachineName, StringComparison.OrdinalIgnoreCase)
                 || host.Equals(Environment.MachineName + ".local", StringComparison.OrdinalIgnoreCase)
             )
@@ -74,17 +74,6 @@ internal static class Guard
             }
             await next(context);
         };
-
-    /// <summary>Refuses bodies that were packed in a way that nobody has unpacked.</summary>
-    internal static Task CheckEncoding(HttpContext context, RequestDelegate next) =>
-        context.Request.Headers.ContentEncoding.ToString() is { Length: > 0 } encoding
-        && !encoding.Equals("identity", StringComparison.OrdinalIgnoreCase)
-            ? throw new ApiException(
-                415,
-                $"Content-Encoding is {encoding}; it must be gzip, br, deflate or zstd, or be left out.",
-                code: "unsupported_encoding"
-            )
-            : next(context);
 
     // A client that is still sending would see a broken connection, and not why.
     private static async Task Drain(HttpContext context)

@@ -2,6 +2,7 @@ using System.Diagnostics;
 using System.Diagnostics.Metrics;
 using System.Runtime.CompilerServices;
 using LongLora.Generation;
+using LongLora.Runtime;
 
 namespace LongLora.Server;
 
@@ -31,9 +32,13 @@ internal sealed class AnswerMeter : IDisposable
     internal AnswerMeter(int waiting, Func<int> parallel)
     {
         (_waiting, _parallel) = (waiting, parallel);
-        _prompt = _meter.CreateCounter<long>("longlora.tokens.prompt", "{token}", "Tokens of prompts.");
+        _prompt = _meter.CreateCounter<long>(
+            "longlora.tokens.prompt",
+            "{token}",
+            "Tokens of prompts, of answers that ended by themselves."
+        );
         _cached = _meter.CreateCounter<long>("longlora.tokens.cached", "{token}", "Tokens of prompts that a cache already held.");
-        _generated = _meter.CreateCounter<long>("longlora.tokens.generated", "{token}", "Tokens of answers.");
+        _generated = _meter.CreateCounter<long>("longlora.tokens.generated", "{token}", "Tokens of answers that ended by themselves.");
         _guessed = _meter.CreateCounter<long>("longlora.tokens.guessed", "{token}", "Tokens of answers that were guessed and checked.");
         _accepted = _meter.CreateCounter<long>("longlora.tokens.accepted", "{token}", "Guessed tokens that are in the answer.");
         _canceled = _meter.CreateCounter<long>(
@@ -76,7 +81,11 @@ internal sealed class AnswerMeter : IDisposable
             return new Place(this);
         Interlocked.Decrement(ref _here);
         _refused.Add(1);
-        throw new ApiException(429, $"{_waiting:N0} requests already wait; try again later.", code: "queue_full");
+        throw new ApiException(
+            429,
+            $"{MessageText.Count(_waiting, "request already waits", "requests already wait")}; try again later.",
+            code: "queue_full"
+        );
     }
 
     public void Dispose() => _meter.Dispose();

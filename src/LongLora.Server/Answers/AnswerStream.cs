@@ -58,11 +58,12 @@ internal sealed class AnswerStream
                 results.Add(await SendAnswer(format, index));
             await SendEvents(format.End(results));
         }
-        catch (Exception e) when (!_context.RequestAborted.IsCancellationRequested)
+        catch (Exception e) when (StopDeadline.HasClient(_context))
         {
+            StopDeadline.Lift(_context);
             // The status has been sent, so the error is an event.
             var error = ErrorResponses.ToApi(e);
-            if (error.Status >= 500)
+            if (error.Status == 500)
             {
                 var logger = _context.RequestServices.GetRequiredService<ILogger<AnswerStream>>();
                 ErrorResponses.LogFault(logger, e, _context.Request.Method, _context.Request.Path);

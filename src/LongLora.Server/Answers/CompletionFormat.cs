@@ -74,7 +74,11 @@ internal sealed class CompletionFormat(GenerationRequest request, IReadOnlyList<
     private object? ToForm(int index, IReadOnlyList<TokenLogProbability>? prompt, IReadOnlyList<TokenLogProbability>? answer)
     {
         var ids = Request.Prompts[index / Request.Choices];
-        var offsets = _offsets[index] ??= new TokenOffsets(Tokenizer, Request.Options.MeasuresPrompt ? [] : [.. ids.TakeLast(8)]);
+        var offsets = _offsets[index] ??= new TokenOffsets(
+            Tokenizer,
+            Request.Options.MeasuresPrompt ? [] : [.. ids.TakeLast(8)],
+            FindEcho(index)
+        );
         return LogProbabilityForm.ToCompletion(prompt is null ? null : (ids[0], prompt), answer, Tokenizer, offsets);
     }
 

@@ -25,6 +25,7 @@ internal static class ChatCompletions
             throw RequestFields.Wrong("top_logprobs", fields.Find("top_logprobs")!.Value, "left out, unless logprobs is true");
         var form = MessageFields.ReadForm(fields, model);
         HarmlessFields.Accept(fields);
+        HarmlessFields.ReadVerbosity(fields);
         var structure = StructureFields.Read(fields);
         var request = new GenerationRequest(model, [], true, options)
         {

@@ -1,4 +1,5 @@
 using System.Text.Json;
+using LongLora.Tokenization;
 using Microsoft.AspNetCore.Http;
 
 namespace LongLora.Server;
@@ -54,9 +55,24 @@ internal static class Completions
             IsStream = fields.FindSwitch("stream") ?? false,
             SendsUsage = HarmlessFields.ReadStreamOptions(fields),
         };
-        var inputs = TextInput.Read(fields, "prompt", model, MostPrompts);
+        var addsSpecial = fields.FindSwitch("add_special_tokens") ?? true;
+        var inputs = TextInput.Read(fields, "prompt", model, MostPrompts, Encode);
         fields.RefuseUnknown();
+        foreach (var input in inputs)
+            GenerationRequest.RequireRoom(model, input.Name, input.Tokens, isPromptOnly && options.MeasuresPrompt);
         request = request with { Prompts = [.. inputs.Select(i => i.Tokens)] };
-        return (request.RequireRoom("prompt"), echoes ? [.. inputs.Select(i => i.ReadText(model))] : null, isPromptOnly);
+        return (request, echoes ? [.. inputs.Select(i => i.ReadText(model))] : null, isPromptOnly);
+
+        IReadOnlyList<int> Encode(string name, string text)
+        {
+            try
+            {
+                return model.EncodePrompt(text, addSpecial: addsSpecial);
+            }
+            catch (TextTooLongException e)
+            {
+                throw GenerationRequest.RefuseLength(model, name, e);
+            }
+        }
     }
 }

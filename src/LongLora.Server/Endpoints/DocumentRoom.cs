@@ -54,7 +54,11 @@ internal sealed class DocumentRoom : IDisposable
         if (Interlocked.Increment(ref _here) > _mostWaiting)
         {
             Interlocked.Decrement(ref _here);
-            throw new ApiException(429, $"{_mostWaiting:N0} documents already wait; try again later.", code: "queue_full");
+            throw new ApiException(
+                429,
+                $"{MessageText.Count(_mostWaiting, "document already waits", "documents already wait")}; try again later.",
+                code: "queue_full"
+            );
         }
         try
         {

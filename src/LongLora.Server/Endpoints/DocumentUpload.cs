@@ -7,17 +7,22 @@ namespace LongLora.Server;
 /// <summary><c>POST /documents</c>: the text of a file, which is the body or one part of a form.</summary>
 internal static class DocumentUpload
 {
+    private static readonly string[] s_parameters = ["name", "model"];
     private static readonly TimeSpan s_bodyTime = TimeSpan.FromMinutes(2);
 
-    internal static async Task<IResult> Answer(
-        HttpContext context,
-        string? name,
-        ServedModels models,
-        ServerOptions options,
-        DocumentRoom room
-    )
+    internal static async Task<IResult> Answer(HttpContext context, ServedModels models, ServerOptions options, DocumentRoom room)
     {
-        var model = models.All[0];
+        var query = context.Request.Query;
+        if (query.Keys.FirstOrDefault(key => !s_parameters.Contains(key)) is { } unknown)
+            throw new ApiException(
+                400,
+                $"Cannot use the parameter {unknown} because this server does not know it."
+                    + $"{NearestName.Hint(unknown, s_parameters)} Correct it, or leave it out.",
+                unknown,
+                "unknown_parameter"
+            );
+        var model = models.Choose(query["model"].FirstOrDefault());
+        var name = query["name"].FirstOrDefault();
         using var place = await room.Enter(context.RequestAborted);
         using var bytes = new MemoryStream();
         name = await CopyBody(context, bytes, name, options);
@@ -34,7 +39,7 @@ internal static class DocumentUpload
                     name,
                     text,
                     tokens,
-                    context = model.Context,
+                    context = Models.FindContext(model),
                 },
                 EndpointFormat.Json
             );
@@ -80,9 +85,9 @@ internal static class DocumentUpload
         {
             form = await context.Request.ReadFormAsync(new FormOptions { MultipartBodyLengthLimit = options.MaxBodyBytes }, cancellation);
         }
-        catch (InvalidDataException e)
+        catch (Exception e) when (e is InvalidDataException or (IOException and not BadHttpRequestException))
         {
-            throw new ApiException(400, $"Cannot read the form because it is damaged: {e.Message}", code: "invalid_form");
+            throw new ApiException(400, $"Cannot read the form because it is damaged or cut off: {e.Message}", code: "invalid_form");
         }
         if (form.Files.Count != 1)
             throw new ApiException(

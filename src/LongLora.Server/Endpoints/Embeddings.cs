@@ -1,5 +1,6 @@
 using System.Runtime.InteropServices;
 using LongLora.Generation;
+using LongLora.Tokenization;
 using Microsoft.AspNetCore.Http;
 using Microsoft.Extensions.DependencyInjection;
 
@@ -56,18 +57,34 @@ internal static class Embeddings
         if (fields.FindWhole("dimensions", 1) is { } dimensions && dimensions != model.EmbeddingSize)
             throw RequestFields.Wrong("dimensions", fields.Find("dimensions")!.Value, $"{model.EmbeddingSize}, or be left out");
         fields.Accept("user");
-        List<IReadOnlyList<int>> inputs = [.. TextInput.Read(fields, "input", model, MostTexts).Select(i => i.Tokens)];
+        var inputs = TextInput.Read(fields, "input", model, MostTexts, Encode);
         fields.RefuseUnknown();
-        for (var i = 0; i < inputs.Count; i++)
+        foreach (var (name, _, tokens) in inputs)
         {
-            if (inputs[i].Count == 0 || inputs[i].Count > model.Context)
-                throw new ApiException(
-                    400,
-                    $"Text {i} of input has {inputs[i].Count:N0} tokens; it must have from 1 to {model.Context:N0}.",
-                    "input",
-                    inputs[i].Count == 0 ? "invalid_value" : "context_length_exceeded"
-                );
+            if (tokens.Count == 0 || tokens.Count > model.Context)
+                throw RefuseLength(model, name, $"{tokens.Count:N0}", tokens.Count == 0);
         }
-        return (model, inputs, encoding == "base64");
+        return (model, [.. inputs.Select(i => i.Tokens)], encoding == "base64");
+
+        // A text to embed is what somebody wrote: special tokens in it are letters.
+        IReadOnlyList<int> Encode(string name, string text)
+        {
+            try
+            {
+                return model.EncodeText(text);
+            }
+            catch (TextTooLongException e)
+            {
+                throw RefuseLength(model, name, $"at least {e.AtLeast:N0}", isEmpty: false);
+            }
+        }
     }
+
+    private static ApiException RefuseLength(ChatModel model, string name, string count, bool isEmpty) =>
+        new(
+            400,
+            $"{name} has {count} tokens; it must have from 1 to {model.Context:N0}.",
+            name,
+            isEmpty ? "invalid_value" : "context_length_exceeded"
+        );
 }

@@ -15,13 +15,16 @@ internal static class Models
         Results.Json(new { @object = "list", data = models.All.Select(m => Describe(m, models)) }, EndpointFormat.Json);
 
     internal static IResult Find(string name, ServedModels models) =>
-        Results.Json(Describe(models.Find(name), models), EndpointFormat.Json);
+        Results.Json(Describe(models.Find(Uri.UnescapeDataString(name)), models), EndpointFormat.Json);
 
     /// <summary>503 until the model is loaded, so that a supervisor sends no requests before.</summary>
     internal static IResult CheckHealth(ServedModels models) =>
         Results.Json(new { status = models.IsLoaded ? "ok" : "loading" }, EndpointFormat.Json, statusCode: models.IsLoaded ? 200 : 503);
 
     internal static IResult TellVersion() => Results.Json(new { version = Version }, EndpointFormat.Json);
+
+    /// <summary>Tokens of a model's context; null where a text has no end because the cache is streamed.</summary>
+    internal static int? FindContext(ChatModel model) => model.IsEndless ? null : model.Context;
 
     private static object Describe(ChatModel model, ServedModels models) =>
         new
@@ -30,7 +33,7 @@ internal static class Models
             @object = "model",
             created = models.Started.ToUnixTimeSeconds(),
             owned_by = "longlora",
-            context_length = model.Context,
+            context_length = FindContext(model),
             chat = model.HasTemplate,
         };
 }

@@ -47,7 +47,7 @@ internal static class Responses
         fields.Refuse(
             "top_logprobs",
             v => v.ValueKind == JsonValueKind.Number && v.GetDouble() == 0,
-            "use /v1/chat/completions for these."
+            "this endpoint tells no log-probabilities. Use /v1/chat/completions."
         );
         fields.Refuse(
             "truncation",
@@ -73,7 +73,7 @@ internal static class Responses
         var format = text.FindFields("format");
         format?.Accept("name", "description", "strict", "schema");
         var read = format is null ? default : StructureFields.ReadFormat(format, format);
-        text.Refuse("verbosity", v => v.ValueKind == JsonValueKind.String && v.ValueEquals("medium"), "the model has no such setting.");
+        HarmlessFields.ReadVerbosity(text);
         text.RefuseUnknown();
         return read;
     }
@@ -82,7 +82,11 @@ internal static class Responses
     {
         if (fields.FindFields("reasoning") is not { } reasoning)
             return;
-        reasoning.Refuse("effort", _ => false, "use chat_template_kwargs, with the name that the template has for it.");
+        reasoning.Refuse(
+            "effort",
+            _ => false,
+            "this endpoint passes it to no template. Use chat_template_kwargs, with the template's name for it."
+        );
         reasoning.Refuse("summary", _ => false, "reasoning is not summarized.");
         reasoning.RefuseUnknown();
     }

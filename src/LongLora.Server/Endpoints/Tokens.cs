@@ -1,3 +1,5 @@
+using LongLora.Generation;
+using LongLora.Runtime;
 using LongLora.Tokenization;
 using Microsoft.AspNetCore.Http;
 
@@ -25,13 +27,15 @@ internal static class Tokens
         IReadOnlyList<int> ids;
         if (fields.FindText("prompt") is { } prompt)
         {
-            ids = model.Tokenizer.Encode(prompt, addSpecial: fields.FindSwitch("add_special_tokens") ?? true);
+            if (fields.Find("messages") is not null)
+                throw new ApiException(400, "There are both prompt and messages; give one of them.", "prompt", "invalid_value");
+            ids = PromptText.Encode(model.Tokenizer, prompt, addSpecial: fields.FindSwitch("add_special_tokens") ?? true);
         }
         else if (fields.Find("messages") is not null)
         {
             // The template writes the special tokens itself.
             fields.Refuse("add_special_tokens", v => v.ValueKind == System.Text.Json.JsonValueKind.False, "the chat template writes them.");
-            ids = MessageFields.Encode(model, MessageFields.Read(fields), MessageFields.ReadForm(fields, model), "messages");
+            ids = EncodeConversation(fields, model);
         }
         else
         {
@@ -42,7 +46,7 @@ internal static class Tokens
             new
             {
                 count = ids.Count,
-                max_model_len = model.Context,
+                max_model_len = Models.FindContext(model),
                 tokens = ids,
                 token_strs = texts ? ids.Select(id => TokenText.Write(model.Tokenizer, id)) : null,
             },
@@ -64,8 +68,21 @@ internal static class Tokens
     internal static IResult Count(RequestFields fields, ServedModels models)
     {
         var model = models.Choose(fields);
-        var ids = MessageFields.Encode(model, MessageFields.Read(fields), MessageFields.ReadForm(fields, model), "messages");
+        var ids = EncodeConversation(fields, model);
         fields.RefuseUnknown();
-        return Results.Json(new { tokens = ids.Count, context = model.Context }, EndpointFormat.Json);
+        return Results.Json(new { tokens = ids.Count, context = Models.FindContext(model) }, EndpointFormat.Json);
+    }
+
+    private static IReadOnlyList<int> EncodeConversation(RequestFields fields, ChatModel model)
+    {
+        var (messages, form) = (MessageFields.Read(fields), MessageFields.ReadForm(fields, model));
+        try
+        {
+            return model.Encode(messages, form, StructureFields.ReadTools(fields, isFlat: false));
+        }
+        catch (LongLoraException e)
+        {
+            throw new ApiException(400, e.Message, form.ContinueFinalMessage ? "continue_final_message" : "messages");
+        }
     }
 }

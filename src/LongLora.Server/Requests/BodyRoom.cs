@@ -29,7 +29,11 @@ internal sealed class BodyRoom(long bytes, int queue)
         if (Interlocked.Increment(ref _large) <= queue + 1)
             return;
         Interlocked.Decrement(ref _large);
-        throw new ApiException(429, $"{queue:N0} large requests already wait; try again later.", code: "queue_full");
+        throw new ApiException(
+            429,
+            $"{MessageText.Count(queue, "large request already waits", "large requests already wait")}; try again later.",
+            code: "queue_full"
+        );
     }
 
     /// <summary>Ends what <see cref="Register"/> began.</summary>

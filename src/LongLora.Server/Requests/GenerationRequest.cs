@@ -43,18 +43,27 @@ internal sealed record GenerationRequest(ChatModel Model, IReadOnlyList<IReadOnl
     internal GenerationRequest RequireRoom(string name)
     {
         foreach (var prompt in Prompts)
-        {
-            if (prompt.Count == 0)
-                throw new ApiException(
-                    400,
-                    $"{name} is empty, and the model has no token that begins a text. Give at least one character.",
-                    name,
-                    "invalid_value"
-                );
-            if (prompt.Count >= Model.Context)
-                throw RefuseLength(Model, name, prompt.Count.ToString("N0", CultureInfo.InvariantCulture));
-        }
+            RequireRoom(Model, name, prompt);
         return this;
+    }
+
+    /// <summary>Checks that a prompt leaves room for an answer.</summary>
+    /// <param name="model">The model that answers.</param>
+    /// <param name="name">The field of the prompt.</param>
+    /// <param name="prompt">Its token ids.</param>
+    /// <param name="mayFill">Whether it may fill the context, because it is measured and nothing follows it.</param>
+    /// <exception cref="ApiException">It is empty or too long.</exception>
+    internal static void RequireRoom(ChatModel model, string name, IReadOnlyList<int> prompt, bool mayFill = false)
+    {
+        if (prompt.Count == 0)
+            throw new ApiException(
+                400,
+                $"{name} is empty, and the model has no token that begins a text. Give at least one character.",
+                name,
+                "invalid_value"
+            );
+        if (prompt.Count >= model.Context + (mayFill ? 1 : 0))
+            throw RefuseLength(model, name, prompt.Count.ToString("N0", CultureInfo.InvariantCulture));
     }
 
     /// <summary>The error for a prompt that was given up before all of it was encoded.</summary>

@@ -31,6 +31,10 @@ internal static class HarmlessFields
         );
     }
 
+    /// <summary>Accepts a verbosity only in the middle, which is that of a model without such a setting.</summary>
+    internal static void ReadVerbosity(RequestFields fields) =>
+        fields.Refuse("verbosity", v => v.ValueKind == JsonValueKind.String && v.ValueEquals("medium"), "the model has no such setting.");
+
     /// <summary>Fields that ask for calls of functions or for JSON.</summary>
     internal static void RefuseStructure(RequestFields fields)
     {

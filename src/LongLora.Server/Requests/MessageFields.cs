@@ -1,7 +1,6 @@
 using System.Text;
 using System.Text.Json;
 using LongLora.Generation;
-using LongLora.Runtime;
 using LongLora.Tokenization;
 
 namespace LongLora.Server;
@@ -55,19 +54,6 @@ internal static class MessageFields
         };
     }
 
-    /// <summary>The token ids of a conversation.</summary>
-    internal static IReadOnlyList<int> Encode(ChatModel model, IReadOnlyList<ChatMessage> messages, ConversationForm form, string name)
-    {
-        try
-        {
-            return model.Encode(messages, form);
-        }
-        catch (LongLoraException e)
-        {
-            throw new ApiException(400, e.Message, form.ContinueFinalMessage ? "continue_final_message" : name);
-        }
-    }
-
     private static void RequireVariable(ChatModel model, string name, string field)
     {
         var template = model.RequireTemplate();
@@ -94,7 +80,8 @@ internal static class MessageFields
             );
         }
         var calls = role.ValueEquals(ChatMessage.Assistant) ? ReadCalls(message, called) : null;
-        var content = message.Find("content");
+        // A refusal is what the assistant said instead.
+        var content = message.Find("content") ?? (role.ValueEquals(ChatMessage.Assistant) ? message.Find("refusal") : null);
         if (content is null && calls is null)
             throw new ApiException(400, $"{message.Name("content")} is missing.", message.Name("content"), "invalid_value");
         var further = s_further.Where(name => message.Find(name) is not null).ToDictionary(name => name, name => message.Find(name)!.Value);
@@ -106,7 +93,10 @@ internal static class MessageFields
         foreach (var name in (string[])["refusal", "annotations", "audio", "function_call", "tool_calls"])
             message.Refuse(
                 name,
-                v => (name == "tool_calls" && calls is not null) || (v.ValueKind == JsonValueKind.Array && v.GetArrayLength() == 0),
+                v =>
+                    (name == "tool_calls" && calls is not null)
+                    || (name == "refusal" && message.Find("content") is null && content is not null)
+                    || (v.ValueKind == JsonValueKind.Array && v.GetArrayLength() == 0),
                 "messages are text only, and calls are those of the assistant."
             );
         message.RefuseUnknown();
@@ -143,13 +133,15 @@ internal static class MessageFields
         return calls;
     }
 
-    /// <summary>Whether arguments are a JSON object, or the text of one.</summary>
+    /// <summary>Whether arguments are a JSON object, the text of one, or an empty text, which stands for none.</summary>
     internal static bool IsObject(JsonElement arguments)
     {
         if (arguments.ValueKind == JsonValueKind.Object)
             return true;
         if (arguments.ValueKind != JsonValueKind.String)
             return false;
+        if (string.IsNullOrWhiteSpace(arguments.GetString()))
+            return true;
         try
         {
             return JsonElement.Parse(arguments.GetString()!).ValueKind == JsonValueKind.Object;

@@ -27,29 +27,22 @@ internal static class RequestBody
             throw new ApiException(415, $"Content-Type is {context.Request.ContentType ?? "missing"}; it must be application/json.");
         var room = context.RequestServices.GetRequiredService<BodyRoom>();
         var start = new MemoryStream();
+        if (await Copy(context, start, BodyRoom.Small))
+            return Parse(start.GetBuffer().AsMemory(0, (int)start.Length), read);
+        room.Register();
         try
         {
-            if (await Copy(context, start, BodyRoom.Small))
-                return Parse(start.GetBuffer().AsMemory(0, (int)start.Length), read);
-            room.Register();
-            try
-            {
-                await using var file = ScratchFile.Create(Path.GetTempPath(), "body");
-                start.Position = 0;
-                await start.CopyToAsync(file, context.RequestAborted);
-                start.SetLength(0);
-                start.Capacity = 0;
-                await Copy(context, file, long.MaxValue);
-                return await room.Read(file.Length, () => ReadFile(file, read), context.RequestAborted);
-            }
-            finally
-            {
-                room.Unregister();
-            }
+            await using var file = ScratchFile.Create(Path.GetTempPath(), "body");
+            start.Position = 0;
+            await start.CopyToAsync(file, context.RequestAborted);
+            start.SetLength(0);
+            start.Capacity = 0;
+            await Copy(context, file, long.MaxValue);
+            return await room.Read(file.Length, () => ReadFile(file, read), context.RequestAborted);
         }
-        catch (InvalidDataException e)
+        finally
         {
-            throw new ApiException(400, $"Cannot unpack the body because it is damaged: {e.Message}", code: "invalid_encoding");
+            room.Unregister();
         }
     }
 
@@ -80,13 +73,23 @@ internal static class RequestBody
     private static T Parse<T>(ReadOnlyMemory<byte> bytes, Func<RequestFields, T> read)
     {
         JsonDocument document;
+        if (bytes.Length == 0)
+            throw new ApiException(400, "The body is empty; send a JSON object.", code: "invalid_json");
+        // Some clients write the mark of UTF-8, which is no part of JSON.
+        if (bytes.Span.StartsWith("\uFEFF"u8))
+            bytes = bytes[3..];
         try
         {
             document = JsonDocument.Parse(bytes);
         }
         catch (JsonException e)
         {
-            throw new ApiException(400, $"Cannot read the body because it is not JSON: {e.Message}", code: "invalid_json");
+            throw new ApiException(
+                400,
+                $"Cannot read the body because it is not JSON from line {e.LineNumber + 1}, byte {e.BytePositionInLine + 1} on. "
+                    + "Send an object of at most 64 levels, without comments and without a comma behind the last member.",
+                code: "invalid_json"
+            );
         }
         // Never disposed of, so that what outlives the reading stays valid; it is memory of this program alone, without a pool's size.
         RequireText(document.RootElement, "");

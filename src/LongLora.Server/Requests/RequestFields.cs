@@ -148,12 +148,20 @@ internal sealed class RequestFields
                 throw new ApiException(
                     400,
                     $"Cannot use the field {Name(field.Name)} because this server does not know it."
-                        + $"{NearestName.Hint(field.Name, _known)} Correct it, or leave it out.",
+                        + $"{Hint(field.Name)} Correct it, or leave it out.",
                     Name(field.Name),
                     "unknown_parameter"
                 );
         }
     }
+
+    // Every endpoint has a name of its own for the most tokens.
+    private string Hint(string name) =>
+        name is "max_tokens" or "max_completion_tokens" && _known.Contains("max_output_tokens")
+            ? NearestName.Hint("max_output_tokens", ["max_output_tokens"])
+        : name is "max_output_tokens" or "max_completion_tokens" && _known.Contains("max_tokens")
+            ? NearestName.Hint("max_tokens", ["max_tokens"])
+        : NearestName.Hint(name, _known);
 
     internal static ApiException Wrong(string name, JsonElement value, string expected)
     {

@@ -22,11 +22,12 @@ internal static class SamplingFields
     {
         var standard = server.Defaults;
         var most = ReadMaxTokens(fields, server, maxTokens);
-        var least = fields.FindWhole("min_tokens", 0) ?? standard.MinTokens;
+        // The server's own least gives way to a request for few tokens.
+        var least = fields.FindWhole("min_tokens", 0) ?? Math.Min(standard.MinTokens, most);
         if (least > most)
             throw new ApiException(
                 400,
-                $"min_tokens is {least}; it must be at most the most tokens, {most}.",
+                $"min_tokens is {least}; it must be at most {most}, the most tokens of this answer.",
                 "min_tokens",
                 "invalid_value"
             );
@@ -44,8 +45,8 @@ internal static class SamplingFields
             LogitBias = ReadBias(fields, model) ?? standard.LogitBias,
             Seed = fields.FindLong("seed", long.MinValue, long.MaxValue) ?? standard.Seed ?? TokenSampler.DrawSeed(),
             IgnoreEos = fields.FindSwitch("ignore_eos") ?? standard.IgnoreEos,
-            Stop = [.. standard.Stop, .. fields.FindTexts("stop", MostStops).Where(s => s.Length > 0)],
-            StopTokens = [.. standard.StopTokens, .. ReadIds(fields, "stop_token_ids", model) ?? []],
+            Stop = fields.Find("stop") is null ? standard.Stop : [.. fields.FindTexts("stop", MostStops).Where(s => s.Length > 0)],
+            StopTokens = ReadIds(fields, "stop_token_ids", model) ?? standard.StopTokens,
         };
     }
 

@@ -29,12 +29,13 @@ function number(value) { return value.toLocaleString("en"); }
 function show() {
   const inDocuments = documents.reduce((sum, d) => sum + d.tokens, 0);
   const all = Math.max(used, inDocuments);
+  const room = context < Infinity ? `${number(all)} of ${number(context)} tokens` : `${number(all)} tokens`;
   const share = value => context ? Math.min(100, 100 * value / context) : 0;
   at("meter-documents").style.width = `${share(inDocuments)}%`;
   at("meter-talk").style.width = `${share(all - inDocuments)}%`;
   at("meter").setAttribute("aria-valuenow", Math.round(share(all)));
-  at("meter").setAttribute("aria-valuetext", `${number(all)} of ${number(context)} tokens`);
-  at("room").textContent = `${number(all)} of ${number(context)} tokens, ${Math.round(share(all))} %`;
+  at("meter").setAttribute("aria-valuetext", room);
+  at("room").textContent = context < Infinity ? `${room}, ${Math.round(share(all))} %` : room;
   at("again").disabled = !!running || (messages.length === 0 && documents.length === 0);
   at("question").placeholder = documents.length ? "Ask about the document" : "Ask a question";
   at("drop").classList.toggle("small", documents.length > 0);
@@ -222,8 +223,8 @@ function passages(question, answer) {
 async function connect() {
   try {
     const model = (await (await call("/v1/models")).json()).data[0];
-    context = model.context_length;
-    at("model").textContent = `${model.id}, ${number(context)} tokens of context`;
+    context = model.context_length ?? Infinity; // none while old text is forgotten
+    at("model").textContent = `${model.id}, ${context < Infinity ? `${number(context)} tokens of context` : "texts without end"}`;
     at("key-form").hidden = true;
     problem(model.chat ? "" : "This model has no chat template; start the server with --template.");
     show();

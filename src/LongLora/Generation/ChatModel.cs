@@ -116,6 +116,9 @@ public sealed class ChatModel : IDisposable
     /// <summary>Most tokens of conversation and answer together.</summary>
     public int Context { get; }
 
+    /// <summary>Whether a text has no end because its cache is streamed.</summary>
+    internal bool IsEndless => Context == int.MaxValue;
+
     /// <summary>Tokens that the model was made for, by its config.</summary>
     public int TrainedContext { get; }
 
@@ -134,13 +137,14 @@ public sealed class ChatModel : IDisposable
     /// <summary>A conversation as the model reads it.</summary>
     /// <param name="messages">The conversation.</param>
     /// <param name="form">How it is written.</param>
-    /// <exception cref="ConfigurationException">There is no chat template.</exception>
+    /// <param name="tools">What the model may call; null for nothing.</param>
+    /// <exception cref="ConfigurationException">There is no chat template, or it cannot write the tools.</exception>
     /// <exception cref="DataException">The conversation is empty, or the template refuses it.</exception>
-    internal IReadOnlyList<int> Encode(IReadOnlyList<ChatMessage> messages, ConversationForm form)
+    internal IReadOnlyList<int> Encode(IReadOnlyList<ChatMessage> messages, ConversationForm form, ToolUse? tools = null)
     {
         if (messages.Count == 0)
             throw new DataException("The conversation is empty; give at least one message.");
-        return Structured.Prepare(messages, form, null, null).Tokens;
+        return Structured.Prepare(messages, form, tools, null).Tokens;
     }
 
     /// <summary>
@@ -148,10 +152,15 @@ public sealed class ChatModel : IDisposable
     /// </summary>
     internal int MostRead => (int)Math.Min(4L * Context, int.MaxValue);
 
-    /// <summary>A text to go on from, with what the model's tokenizer puts in front of it.</summary>
-    /// <param name="text">The text.</param>
+    /// <inheritdoc cref="PromptText.Encode"/>
+    internal IReadOnlyList<int> EncodePrompt(string text, string material = "", bool addSpecial = true) =>
+        PromptText.Encode(Tokenizer, text, material, addSpecial, MostRead);
+
+    /// <summary>
+    /// A text that somebody else wrote, with what the model's tokenizer puts around it; special tokens in it are ordinary text.
+    /// </summary>
     /// <exception cref="TextTooLongException">It has more than <see cref="MostRead"/> tokens.</exception>
-    internal IReadOnlyList<int> EncodePrompt(string text) =>
+    internal IReadOnlyList<int> EncodeText(string text) =>
         Tokenizer is TextTokenizer tokenizer
             ? tokenizer.EncodeUpTo(text, MostRead, addSpecial: true)
             : Tokenizer.Encode(text, addSpecial: true);
@@ -172,7 +181,7 @@ public sealed class ChatModel : IDisposable
     internal ChatTemplate RequireTemplate() =>
         _model.Template
         ?? throw new ConfigurationException(
-            $"'{Directory}' has no chat template, neither in tokenizer_config.json nor as chat_template.jinja. "
+            $"The model '{Name}' has no chat template, neither in tokenizer_config.json nor as chat_template.jinja. "
                 + $"Choose one with --template: {string.Join(", ", ChatTemplate.Names)}, or a file."
         );
 
@@ -202,7 +211,10 @@ public sealed class ChatModel : IDisposable
         CancellationToken cancellation = default
     ) => Run(() => conversation, WithEndOfAnswer(options), cancellation);
 
-    /// <summary>Goes on from a text, encoded with what the model's tokenizer puts in front (BOS).</summary>
+    /// <summary>
+    /// Goes on from a text, encoded with what the model's tokenizer puts in front (BOS) unless the text begins with it. Special tokens in
+    /// the text, such as <c>&lt;|im_start|&gt;</c>, are tokens; use <see cref="AnswerAsync"/> for what others wrote.
+    /// </summary>
     /// <param name="prompt">The text.</param>
     /// <param name="options">How.</param>
     /// <param name="cancellation">Looked at while others are answered, and before every chunk and token.</param>
@@ -213,7 +225,7 @@ public sealed class ChatModel : IDisposable
         string prompt,
         GenerationOptions options,
         CancellationToken cancellation = default
-    ) => Run(() => Tokenizer.Encode(prompt, addSpecial: true), options, cancellation);
+    ) => Run(() => PromptText.Encode(Tokenizer, prompt), options, cancellation);
 
     /// <summary>Goes on from token ids.</summary>
     /// <param name="prompt">The ids, with what begins a text.</param>
@@ -256,7 +268,8 @@ public sealed class ChatModel : IDisposable
             : options with
             {
                 StopTokens = [.. options.StopTokens, .. _model.EndOfAnswer.StopTokens],
-                Stop = [.. options.Stop, .. _model.EndOfAnswer.StopTexts],
+                // A format knows where it ends, and a text in it may contain what ends others.
+                Stop = options.Format is { MayBeText: false } ? options.Stop : [.. options.Stop, .. _model.EndOfAnswer.StopTexts],
             };
 
     private IAsyncEnumerable<AnswerPiece> Run(Func<IReadOnlyList<int>> read, GenerationOptions options, CancellationToken cancellation) =>

@@ -81,7 +81,10 @@ public sealed class TextGenerator : IDisposable
         return common;
     }
 
-    /// <summary>Generates from a prompt of text, encoded with what the model's tokenizer puts in front (BOS).</summary>
+    /// <summary>
+    /// Generates from a prompt of text, encoded with what the model's tokenizer puts in front (BOS) unless the text begins with it. Special
+    /// tokens in the text, such as <c>&lt;|im_start|&gt;</c>, are tokens.
+    /// </summary>
     /// <param name="prompt">The prompt.</param>
     /// <param name="options">How.</param>
     /// <param name="onText">Given each piece of the answer as soon as it is certain.</param>
@@ -93,10 +96,7 @@ public sealed class TextGenerator : IDisposable
         GenerationOptions options,
         Action<string>? onText = null,
         CancellationToken cancellation = default
-    ) =>
-        Generate([_tokenizer.Encode(prompt, addSpecial: true)], options, onText is null ? null : (_, text) => onText(text), cancellation)[
-            0
-        ];
+    ) => Generate([PromptText.Encode(_tokenizer, prompt)], options, onText is null ? null : (_, text) => onText(text), cancellation)[0];
 
     /// <summary>
     /// Generates from several prompts of token ids at once, which may have different lengths; each comes out as it would alone.
@@ -170,7 +170,7 @@ public sealed class TextGenerator : IDisposable
                 $"Cannot bias token {id} because the model has {_model.Config.VocabularySize:N0}. Use ids below that."
             );
         foreach (var prompt in prompts)
-            CheckPrompt(prompt);
+            CheckPrompt(prompt, options);
         var results = new GenerationResult[prompts.Count];
         foreach (var alike in Enumerable.Range(0, prompts.Count).GroupBy(number => TextLength(prompts[number], options)))
         {
@@ -249,11 +249,12 @@ public sealed class TextGenerator : IDisposable
 
     private T Pass<T>(Func<T> pass) => Turns is null ? pass() : Turns.Pass(pass);
 
-    private void CheckPrompt(IReadOnlyList<int> prompt)
+    // A prompt that is measured may fill the context: what is drawn after it is not read.
+    private void CheckPrompt(IReadOnlyList<int> prompt, GenerationOptions options)
     {
         if (prompt.Count == 0)
             throw new DataException("The prompt is empty and the tokenizer has no token that begins a text; give at least one character.");
-        if (prompt.Count >= Context)
+        if (prompt.Count >= Context + (options is { MeasuresPrompt: true, MaxTokens: 1 } ? 1 : 0))
             throw new DataException(
                 $"The prompt has {prompt.Count:N0} tokens; the context of {Context:N0} tokens leaves no room for an answer. Shorten it, "
                     + $"or extend the model (longlora train)."
@@ -264,7 +265,7 @@ public sealed class TextGenerator : IDisposable
     // original context. The last token of an answer is not read.
     private int TextLength(IReadOnlyList<int> prompt, GenerationOptions options) =>
         _streaming is null && RopeScaling.DependsOnLength(_model.Config)
-            ? RopeScaling.GetTextLength(_model.Config, Needed(prompt, options) - 1, Context)
+            ? RopeScaling.GetTextLength(_model.Config, Math.Max(prompt.Count, Needed(prompt, options) - 1), Context)
             : Context;
 
     private int Needed(IReadOnlyList<int> prompt, GenerationOptions options) =>

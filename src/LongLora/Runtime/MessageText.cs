@@ -1,3 +1,5 @@
+using System.Globalization;
+
 namespace LongLora.Runtime;
 
 /// <summary>
@@ -32,6 +34,13 @@ internal static class MessageText
                     shown[i] = char.IsControl(text[i]) && text[i] is not ('\n' or '\r' or '\t') ? '\uFFFD' : text[i];
             });
     }
+
+    /// <summary>A number of things, such as "1 file" and "2,000 files".</summary>
+    /// <param name="number">How many.</param>
+    /// <param name="one">The word for one.</param>
+    /// <param name="many">The word for any other number; null for the word for one with an s.</param>
+    public static string Count(long number, string one, string? many = null) =>
+        string.Create(CultureInfo.InvariantCulture, $"{number:N0} {(number == 1 ? one : many ?? one + "s")}");
 
     // Not between the halves of a character.
     private static int CutBefore(string text, int at) => char.IsLowSurrogate(text[at]) ? at - 1 : at;

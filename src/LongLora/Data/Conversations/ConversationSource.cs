@@ -160,8 +160,8 @@ internal sealed class ConversationSource : IExampleSource, IFileReport
             return RenderedChat.FromPlainText(conversation.Messages[0].Content, conversation.Messages[1].Content, _tokenizer);
         if (_template is null)
             throw new ConfigurationException(
-                $"{conversation.Origin} is a conversation, but the model has no chat template. Choose one with template: "
-                    + $"{string.Join(", ", ChatTemplate.Names)}, or a file."
+                $"{conversation.Origin} is a conversation, but the model has no chat template. Set the template to one of "
+                    + $"{string.Join(", ", ChatTemplate.Names)}, or to a file."
             );
         try
         {

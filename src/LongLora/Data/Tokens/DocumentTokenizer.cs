@@ -20,8 +20,7 @@ internal sealed class DocumentTokenizer
     private const int Attempts = 16;
 
     private readonly ITokenizer _tokenizer;
-    private readonly int[] _prefix,
-        _suffix;
+    private readonly TokenFrame _frame;
     private readonly int _chunkLength;
 
     /// <summary>Makes one for a tokenizer. It is thread-safe.</summary>
@@ -31,7 +30,7 @@ internal sealed class DocumentTokenizer
     {
         ArgumentOutOfRangeException.ThrowIfLessThan(chunkLength, 4 * Window);
         (_tokenizer, _chunkLength) = (tokenizer, chunkLength);
-        (_prefix, _suffix) = FindFrame(tokenizer);
+        _frame = TokenFrame.Find(tokenizer);
     }
 
     /// <summary>The ids of one document, chunk by chunk. An empty text gives one empty chunk.</summary>
@@ -50,7 +49,7 @@ internal sealed class DocumentTokenizer
                 var ends = filled < _chunkLength - 1;
                 var cut = ends ? filled : FindCut(buffer.Span[..filled], guard);
                 var ids = EncodeChunk(buffer.Span[..cut], guard);
-                yield return begins && filled == 0 ? [] : [.. begins ? _prefix : [], .. ids, .. ends ? _suffix : []];
+                yield return begins && filled == 0 ? [] : [.. begins ? _frame.Before : [], .. ids, .. ends ? _frame.After : []];
                 if (ends)
                     yield break;
                 guard = CountGuard(buffer.Span, cut);
@@ -136,13 +135,4 @@ internal sealed class DocumentTokenizer
         : 4;
 
     private static bool IsBetweenCharacters(ReadOnlySpan<char> text, int cut) => !char.IsLowSurrogate(text[cut]);
-
-    // What the tokenizer adds before and after a text, found with a text of one letter.
-    private static (int[] Prefix, int[] Suffix) FindFrame(ITokenizer tokenizer)
-    {
-        int[] plain = [.. tokenizer.Encode("a")];
-        int[] framed = [.. tokenizer.Encode("a", addSpecial: true)];
-        var at = framed.AsSpan().IndexOf(plain);
-        return at < 0 ? ([], []) : (framed[..at], framed[(at + plain.Length)..]);
-    }
 }

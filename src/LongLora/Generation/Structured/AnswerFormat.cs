@@ -42,6 +42,9 @@ public sealed class AnswerFormat
         }
     }
 
+    /// <summary>Whether the answer may also be free text, whose end the format does not know.</summary>
+    internal bool MayBeText { get; init; }
+
     /// <summary>Whether control tokens are part of the text, as some formats of tool calls have them.</summary>
     internal bool HasControlTokens { get; }
 

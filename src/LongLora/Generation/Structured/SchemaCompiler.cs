@@ -39,6 +39,12 @@ internal sealed class SchemaCompiler
     /// <summary>The texts of the whole schema.</summary>
     internal GrammarExpression Compile() => Call(Reference("#", "#"));
 
+    /// <summary>The texts of the whole schema that are objects, such as the arguments of a function.</summary>
+    internal GrammarExpression CompileObject() =>
+        _merge.Flatten(_root, "#") is { } flat && SchemaMerge.Merge(flat, new JsonObject { ["type"] = "object" }, "#") is { } both
+            ? Flat(both, "#")
+            : throw new GrammarException("arguments are an object, and no object satisfies it.");
+
     private GrammarRule Reference(string pointer, string path)
     {
         if (_references.TryGetValue(pointer, out var rule))

@@ -91,7 +91,8 @@ internal sealed class SchemaMerge(JsonNode root)
                 case "nullable":
                     break; // part of the types
                 case "enum":
-                    JsonNode?[] common = [.. mine!.AsArray().Where(m => value!.AsArray().Any(v => JsonNode.DeepEquals(m, v)))];
+                    var theirs = SchemaNode.List(y, name, path)!;
+                    JsonNode?[] common = [.. SchemaNode.List(x, name, path)!.Where(m => theirs.Any(v => JsonNode.DeepEquals(m, v)))];
                     if (common.Length == 0)
                         return null;
                     merged[name] = new JsonArray([.. common.Select(c => c?.DeepClone())]);
@@ -124,6 +125,8 @@ internal sealed class SchemaMerge(JsonNode root)
                     break;
             }
         }
+        if (x.ContainsKey("type") && y.ContainsKey("type"))
+            merged.Remove("nullable");
         MergeProperties(merged, x, y, path);
         return merged;
     }

@@ -65,12 +65,15 @@ internal static class SchemaNode
         var binding = new JsonObject();
         foreach (var (name, value) in schema)
         {
+            // Serializers write what their object does not say as null.
+            if (value is null && name != "const")
+                continue;
             if (s_notes.Contains(name) || name.StartsWith("x-", StringComparison.Ordinal) || (name == "$id" && path == "#"))
                 continue;
             if (!s_known.Contains(name) && !IsHarmless(name, value))
                 throw Refuse(path, $"has the keyword '{name}', which is not supported. Remove it, or write the condition in another way");
             if (s_known.Contains(name))
-                binding[name] = value?.DeepClone();
+                binding[name] = value?.DeepClone(); // null is a constant
         }
         return binding;
     }

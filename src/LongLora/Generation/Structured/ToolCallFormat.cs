@@ -157,14 +157,24 @@ internal sealed partial record ToolCallFormat(string Before, string Inside, stri
         if (use.IsRequired)
             json.Builder.Define(root, Join(JsonText.Space, Literal(Before), calls));
         else if (schema is { } of)
-            json.Builder.Define(root, Join(JsonText.Space, Any(Join(Literal(Before), calls), Compile(json, of, null))));
+            json.Builder.Define(
+                root,
+                Join(JsonText.Space, Any(Join(Literal(Before), calls), Explain("", () => new SchemaCompiler(json, of).Compile())))
+            );
         else
             root.Start = FreeText(json, Encode(Mark ?? Before, tokenizer), Encode(Before, tokenizer), calls);
         var hasControl = Encode(Before + Inside + Between + After, tokenizer).Contains(TokenTrie.ControlMark);
-        return new AnswerFormat(json.Builder.Build(root), hasControl);
+        return new AnswerFormat(Explain(" or of the tools", () => json.Builder.Build(root)), hasControl)
+        {
+            MayBeText = !use.IsRequired && schema is null,
+        };
 
         GrammarExpression Call(ToolDefinition tool) =>
-            Join(Text(tool.Name), Literal(Inside), Compile(json, tool.Parameters ?? s_none, tool.Name));
+            Join(
+                Text(tool.Name),
+                Literal(Inside),
+                Explain($" of the tool '{tool.Name}'", () => new SchemaCompiler(json, tool.Parameters ?? s_none).CompileObject())
+            );
 
         GrammarExpression Literal(string text) =>
             Join([
@@ -180,15 +190,14 @@ internal sealed partial record ToolCallFormat(string Before, string Inside, stri
 
     private static readonly JsonElement s_none = JsonDocument.Parse("""{"type":"object","properties":{}}""").RootElement;
 
-    private static GrammarExpression Compile(JsonText json, JsonElement schema, string? tool)
+    private static T Explain<T>(string of, Func<T> compile)
     {
         try
         {
-            return new SchemaCompiler(json, schema).Compile();
+            return compile();
         }
         catch (GrammarException e)
         {
-            var of = tool is null ? "" : $" of the tool '{tool}'";
             throw new ConfigurationException($"Cannot follow the JSON schema{of} because {e.Message}", e);
         }
     }

@@ -38,7 +38,7 @@ internal sealed partial record ToolDefinition(string Name, JsonElement? Paramete
     private static ToolDefinition Read(JsonElement tool, int number)
     {
         var place = $"tools[{number}]";
-        if (tool.ValueKind != JsonValueKind.Object || !tool.TryGetProperty("type", out var type) || !type.ValueEquals("function"))
+        if (tool.ValueKind != JsonValueKind.Object || !IsFunction(tool))
             throw new ConfigurationException($"{place} is not of type function; a model that runs here can call nothing else.");
         if (!tool.TryGetProperty("function", out var function) || function.ValueKind != JsonValueKind.Object)
             throw new ConfigurationException($"{place}.function is missing; give an object with name, description and parameters.");
@@ -51,8 +51,15 @@ internal sealed partial record ToolDefinition(string Name, JsonElement? Paramete
         }
         JsonElement? parameters =
             function.TryGetProperty("parameters", out var given) && given.ValueKind != JsonValueKind.Null ? given.Clone() : null;
+        if (parameters is { ValueKind: not JsonValueKind.Object })
+            throw new ConfigurationException(
+                $"{place}.function.parameters is {MessageText.Bound(given.GetRawText(), 200)}; it must be the JSON schema of an object."
+            );
         return new ToolDefinition(name.GetString()!, parameters, tool.Clone());
     }
+
+    private static bool IsFunction(JsonElement tool) =>
+        tool.TryGetProperty("type", out var type) && type.ValueKind == JsonValueKind.String && type.ValueEquals("function");
 
     [GeneratedRegex(@"^[A-Za-z0-9_.-]{1,64}\z")]
     private static partial Regex Names();

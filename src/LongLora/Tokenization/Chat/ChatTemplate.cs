@@ -92,14 +92,14 @@ public sealed partial class ChatTemplate
         {
             return ReadOfModel(modelDirectory)
                 ?? throw new ConfigurationException(
-                    $"'{modelDirectory}' has no chat template, neither in tokenizer_config.json nor as chat_template.jinja. Choose one "
-                        + $"with template: {string.Join(", ", Names)}, or a file."
+                    $"'{modelDirectory}' has no chat template, neither in tokenizer_config.json nor as chat_template.jinja. Set the "
+                        + $"template to one of {string.Join(", ", Names)}, or to a file."
                 );
         }
         if (NamedTemplates.All.TryGetValue(choice, out var source))
             return new ChatTemplate(source, $"template '{choice}'");
         if (File.Exists(choice))
-            return new ChatTemplate(Utf8TextReader.ReadFile(choice), choice);
+            return new ChatTemplate(Utf8TextReader.ReadFile(choice), Path.GetFileName(choice));
         throw new ConfigurationException(
             $"There is no template '{choice}'. Use auto (the model's own), {string.Join(", ", Names)}, or a "
                 + $"file.{NearestName.Hint(choice, Names)}"
@@ -113,9 +113,11 @@ public sealed partial class ChatTemplate
     /// <exception cref="CheckpointException">It uses an unsupported feature, or a file is damaged.</exception>
     public static ChatTemplate? ReadOfModel(string modelDirectory)
     {
+        // Errors name it, also to the clients of a server, whom it does not concern where the model is.
+        var model = Path.GetFileName(Path.TrimEndingDirectorySeparator(modelDirectory));
         var file = Path.Combine(modelDirectory, "chat_template.jinja");
         if (File.Exists(file))
-            return new ChatTemplate(Utf8TextReader.ReadFile(file), file);
+            return new ChatTemplate(Utf8TextReader.ReadFile(file), $"{model}/{Path.GetFileName(file)}");
         var config = Path.Combine(modelDirectory, "tokenizer_config.json");
         using var document = TokenizerFiles.ReadJsonIfPresent(config);
         if (
@@ -126,8 +128,8 @@ public sealed partial class ChatTemplate
             return null;
         return node.ValueKind switch
         {
-            JsonValueKind.String => new ChatTemplate(node.GetString()!, config),
-            JsonValueKind.Array => ChooseFromList(node, config),
+            JsonValueKind.String => new ChatTemplate(node.GetString()!, $"{model}/{Path.GetFileName(config)}"),
+            JsonValueKind.Array => ChooseFromList(node, $"{model}/{Path.GetFileName(config)}"),
             JsonValueKind.Null => null,
             _ => throw new CheckpointException(
                 $"{config}: chat_template is {node.ValueKind}, but it must be a string or a list of named templates."

@@ -48,7 +48,7 @@ internal static class ToolCalls
             fields[Member] = ParseArguments(calls);
     }
 
-    /// <summary>The same calls, with an object as arguments where a string contains one.</summary>
+    /// <summary>The same calls, with an object as arguments where a string contains one or is empty.</summary>
     public static JsonElement ParseArguments(JsonElement calls) => ParseJson(Rewrite(calls))!.Value;
 
     /// <summary>The first arguments in a string that is neither JSON nor empty; null if there are none.</summary>
@@ -111,10 +111,12 @@ internal static class ToolCalls
         : member.Value.GetString()! is var text && !string.IsNullOrWhiteSpace(text) && ParseJson(text) is null ? text
         : null;
 
+    // An empty text is what some clients send for a call without arguments.
     private static JsonElement ParseText(JsonElement json) =>
-        json.ValueKind == JsonValueKind.String && ParseJson(json.GetString()!) is { ValueKind: JsonValueKind.Object } inside
-            ? inside
-            : json;
+        json.ValueKind != JsonValueKind.String ? json
+        : string.IsNullOrWhiteSpace(json.GetString()) ? ParseJson("{}")!.Value
+        : ParseJson(json.GetString()!) is { ValueKind: JsonValueKind.Object } inside ? inside
+        : json;
 
     private static JsonElement? ParseJson(string text)
     {
