@@ -10,7 +10,7 @@ public sealed class CliContext
         (Input, Output, Results, Error, Interruption, Job) = (input, output, output, error, interruption, job);
         Console = MakeConsole(output);
         // A signal comes to every rank of a job, also when the launcher ends it.
-        SayStopping = job.HasOthers ? () => { } : () => error.WriteLine("Stopping. Press Ctrl-C again to stop immediately without saving.");
+        SayStopping = job.HasOthers ? () => { } : () => error.WriteLine("Stopping. Press Ctrl-C again to stop immediately.");
     }
 
     /// <summary>The job that this process belongs to.</summary>

@@ -3,6 +3,7 @@ using LongLora.Attention;
 using LongLora.Data;
 using LongLora.Options;
 using LongLora.Runs;
+using LongLora.Runtime;
 using LongLora.Training;
 using Spectre.Console;
 using Spectre.Console.Rendering;
@@ -30,11 +31,13 @@ internal sealed class TrainingView(CliContext context, FineTuneOptions options)
     internal FineTuneResult Show(Func<FineTuneResult> run)
     {
         var profile = context.Console.Profile;
-        if (!context.ShowsProgress || !profile.Capabilities.Interactive || !profile.Capabilities.Ansi)
-            return run();
         var sayStopping = context.SayStopping;
+        if (!context.Job.HasOthers)
+            context.SayStopping = () => context.Error.WriteLine("Stopping. Press Ctrl-C again to stop immediately without saving.");
         try
         {
+            if (!context.ShowsProgress || !profile.Capabilities.Interactive || !profile.Capabilities.Ansi)
+                return run();
             return context
                 .Console.Live(new Text("Loading the model and the data ..."))
                 .AutoClear(true)
@@ -108,7 +111,7 @@ internal sealed class TrainingView(CliContext context, FineTuneOptions options)
         if (_steps is [.., var last])
         {
             context.Output.WriteLine(
-                $"Done:   {last.Step:N0} steps, {last.Tokens:N0} tokens, {FormatPasses(result.Passes)} over the data, "
+                $"Done:   {MessageText.Count(last.Step, "step")}, {last.Tokens:N0} tokens, {FormatPasses(result.Passes)} over the data, "
                     + $"{result.TrainedParameters:N0} trained weights, "
                     + $"{FormatSpan(last.Elapsed)}, peak memory {FormatSize(last.PeakMemoryBytes)}"
             );

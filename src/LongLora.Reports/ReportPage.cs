@@ -135,6 +135,8 @@ public static class ReportPage
             );
         }
         figures.AddRange(DrawHeatMaps(run));
+        foreach (var (state, results) in run.Streaming)
+            figures.Add(($"Perplexity along a text, {state}", DrawStreaming(results)));
         if (run.Perplexity.Any(p => p.Results.Any(r => r.ByPosition.Count > 0)))
             figures.Add(("Loss by position: is distant context used?", DrawPositions(run)));
         if (run.Steps.Count > 1)
@@ -153,6 +155,14 @@ public static class ReportPage
             );
         page.AddFigures(figures);
         page.AddNumbers(SummarizeTraining(run.Steps));
+        if (run.Answers.Count > 0)
+            page.AddHeading(3, "Answers")
+                .Add(
+                    HtmlPage.WriteTable(
+                        ["model", "loss", "perplexity", "tokens", "answers", "word for word"],
+                        run.Answers.Select(WriteAnswers)
+                    )
+                );
         if (run.ShortText.Count > 0)
             page.AddHeading(3, "Short text")
                 .Add(HtmlPage.WriteTable(["measure", "tokens", "before", "after", "change"], run.ShortText.Select(WriteShortRow)));
@@ -321,6 +331,32 @@ public static class ReportPage
             "preceding tokens, from",
             isLog: true
         );
+
+    private static string DrawStreaming(IReadOnlyList<StreamingResult> results) =>
+        SvgChart.Draw(
+            [
+                .. results.Select(
+                    (r, i) =>
+                        new ChartLine(
+                            r.Kept,
+                            [.. r.Stretches.Select(s => ((double)(s.Start + s.Tokens), s.Perplexity))],
+                            i % HtmlPage.Styles
+                        )
+                ),
+            ],
+            "tokens",
+            isLog: false
+        );
+
+    private static IReadOnlyList<string> WriteAnswers(ReportAnswers answers) =>
+        [
+            answers.State,
+            WriteNumber(answers.Result.Loss, "F3"),
+            WriteNumber(answers.Result.Perplexity, "F2"),
+            answers.Result.Tokens.ToString("N0", CultureInfo.InvariantCulture),
+            WriteWhole(answers.Result.Examples),
+            WriteWhole(answers.Result.Exact),
+        ];
 
     private static void AddRecipe(HtmlPage page, ReportRun run)
     {

@@ -32,6 +32,12 @@ public sealed record ReportRun
     /// <summary>Changes on short text.</summary>
     internal IReadOnlyList<ShortTextChange> ShortText { get; init; } = [];
 
+    /// <summary>Loss on answers, one entry per state.</summary>
+    internal IReadOnlyList<ReportAnswers> Answers { get; init; } = [];
+
+    /// <summary>Perplexity along a streamed text, one entry per state.</summary>
+    internal IReadOnlyList<ReportStreaming> Streaming { get; init; } = [];
+
     /// <summary>Notes below the results; plain text.</summary>
     public IReadOnlyList<string> Notes { get; init; } = [];
 

@@ -9,7 +9,8 @@ namespace LongLora.Reports;
 /// <summary>
 /// Reads a run directory: <c>recipe.yaml</c>, <c>metrics.jsonl</c>, and every <c>.json</c> in it or in its <c>evaluations/</c>
 /// that an
-/// <c>evaluate</c> command wrote. A result without an adapter counts as "before", unless its model is the run's own.
+/// <c>evaluate</c> command wrote. A result of the run's adapter or model counts as "after", one of the model that the run began with as
+/// "before", and one of any other under the name of its file.
 /// </summary>
 public static class RunReader
 {
@@ -64,10 +65,12 @@ public static class RunReader
         foreach (
             var file in folders.Where(Directory.Exists).SelectMany(f => Directory.EnumerateFiles(f, "*.json")).Order(StringComparer.Ordinal)
         )
-            run = Add(run, file, path);
+            run = Add(run, file, path, options);
         return run with
         {
             Perplexity = [.. run.Perplexity.OrderBy(p => RankState(p.State))],
+            Answers = [.. run.Answers.OrderBy(a => RankState(a.State))],
+            Streaming = [.. run.Streaming.OrderBy(s => RankState(s.State))],
             Retrieval = [.. run.Retrieval.GroupBy(r => r.Task).SelectMany(task => task.OrderBy(r => RankState(r.State)))],
         };
     }
@@ -97,32 +100,50 @@ public static class RunReader
             + $"with {attention}: {trained}{scaling}. All evaluations use full attention.";
     }
 
-    private static ReportRun Add(ReportRun run, string file, string path) =>
-        EvaluationFile.Read(file) switch
+    private static ReportRun Add(ReportRun run, string file, string path, FineTuneOptions? options)
+    {
+        string State(ModelEvaluationFile found) => FindState(found, file, path, options);
+        return EvaluationFile.Read(file) switch
         {
-            PerplexityFile found => run with { Perplexity = [.. run.Perplexity, new(FindState(found, file, path), found.Results)] },
-            RetrievalFile found => run with
-            {
-                Retrieval = [.. run.Retrieval, ConvertRetrieval(found.Task, FindState(found, file, path), found.Results)],
-            },
+            PerplexityFile found => run with { Perplexity = [.. run.Perplexity, new(State(found), found.Results)] },
+            RetrievalFile found => run with { Retrieval = [.. run.Retrieval, ConvertRetrieval(found.Task, State(found), found.Results)] },
             RulerFile found => run with
             {
-                Retrieval =
-                [
-                    .. run.Retrieval,
-                    .. found.Tasks.Select(task => ConvertRetrieval(task.Task, FindState(found, file, path), task.Results)),
-                ],
+                Retrieval = [.. run.Retrieval, .. found.Tasks.Select(task => ConvertRetrieval(task.Task, State(found), task.Results))],
+            },
+            AnswersFile found => run with { Answers = [.. run.Answers, new(State(found), found)] },
+            StreamingFile found => run with { Streaming = [.. run.Streaming, new(State(found), found.Results)] },
+            ShortTextFile { Extended: { } extended } found when !IsOfRun(extended, path) => run with
+            {
+                ShortText = [.. run.ShortText, .. found.Results.Select(r => r with { Measure = $"{r.Measure} ({NameOf(file)})" })],
             },
             ShortTextFile found => run with { ShortText = [.. run.ShortText, .. found.Results] },
-            _ => run, // a kind that reports do not show, or other JSON
+            null => run, // other JSON
+            { Kind: var kind } => run with
+            {
+                Notes = [.. run.Notes, $"{Path.GetFileName(file)} has results of '{kind}', which are not shown here."],
+            },
         };
+    }
 
-    private static string FindState(ModelEvaluationFile found, string file, string run)
+    private static string NameOf(string file) => Path.GetFileNameWithoutExtension(file);
+
+    private static string FindState(ModelEvaluationFile found, string file, string run, FineTuneOptions? options)
     {
         if (found.Model is not { } model)
-            return Path.GetFileNameWithoutExtension(file);
-        return found.Adapter is not null || IsInside(model, run) ? After : Before;
+            return NameOf(file);
+        if (found.Adapter is { } adapter)
+            return IsOfRun(adapter, run) ? After : NameOf(file);
+        return IsInside(model, run) ? After
+            : options is null || TakeName(model) == TakeName(options.Model.Path) ? Before
+            : NameOf(file);
     }
+
+    // Also where it stood before the run was moved.
+    private static bool IsOfRun(string path, string run) =>
+        IsInside(path, run)
+        || Path.GetDirectoryName(Path.TrimEndingDirectorySeparator(Path.GetFullPath(path))) is { } parent
+            && TakeName(parent) == TakeName(Path.GetFullPath(run));
 
     // Whether a path is a folder or inside it. A sibling folder can have a name with the same start.
     private static bool IsInside(string path, string folder)

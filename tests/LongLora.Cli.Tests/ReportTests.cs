@@ -230,6 +230,111 @@ public class ReportTests : CliRun
     }
 
     [Fact]
+    public void Report_tells_other_models_and_adapters_apart_and_leaves_no_result_out()
+    {
+        WriteRun("run");
+        File.WriteAllText(At("run", "recipe.yaml"), "model: models/base\ndata: text\noutput: run\n");
+        object Perplexity(string model, string? adapter) =>
+            new
+            {
+                version = 1,
+                kind = "perplexity",
+                model,
+                adapter,
+                results = new[]
+                {
+                    new
+                    {
+                        context = 64,
+                        loss = 1.0,
+                        tokens = 63,
+                    },
+                },
+            };
+        var stretches = new[]
+        {
+            new
+            {
+                start = 0,
+                tokens = 100,
+                loss = 2.0,
+            },
+            new
+            {
+                start = 100,
+                tokens = 100,
+                loss = 3.0,
+            },
+        };
+        foreach (
+            var (name, content) in ((string, object)[])
+                [
+                    ("a", Perplexity("models/base", null)),
+                    ("b", Perplexity("models/base", At("run", "adapter"))),
+                    ("c", Perplexity("models/base", "/elsewhere/run/adapter")),
+                    ("other", Perplexity("models/base", At("run2", "adapter"))),
+                    ("merged", Perplexity("merged", null)),
+                    (
+                        "answers",
+                        new
+                        {
+                            version = 1,
+                            kind = "answers",
+                            model = "models/base",
+                            adapter = At("run", "adapter"),
+                            loss = 1.25,
+                            tokens = 1234,
+                            examples = 17,
+                            exact = 3,
+                        }
+                    ),
+                    (
+                        "streaming",
+                        new
+                        {
+                            version = 1,
+                            kind = "streaming",
+                            model = "models/base",
+                            results = new[] { new { kept = "4 sinks + 60", stretches } },
+                        }
+                    ),
+                    (
+                        "short",
+                        new
+                        {
+                            version = 1,
+                            kind = "short",
+                            model = "models/base",
+                            extended = At("run2", "adapter"),
+                            native = 64,
+                            results = new[]
+                            {
+                                new
+                                {
+                                    measure = "perplexity",
+                                    length = 64,
+                                    before = 3.0,
+                                    after = 4.0,
+                                },
+                            },
+                        }
+                    ),
+                ]
+        )
+            File.WriteAllText(At("run", name + ".json"), JsonSerializer.Serialize(content));
+        Succeed("report", At("run"));
+        var page = File.ReadAllText(At("run", "report.html"));
+        foreach (var state in (string[])["before", "after", "other", "merged"])
+            Assert.Contains($"<th scope=\"col\">perplexity {state}", page);
+        Assert.Equal(2, page.Split("<th scope=\"col\">perplexity after").Length - 1);
+        foreach (
+            var wanted in (string[])
+                ["1.250", "1,234", "word for word", "Perplexity along a text, before", "4 sinks + 60", "perplexity (short)"]
+        )
+            Assert.Contains(wanted, page);
+    }
+
+    [Fact]
     public void Report_says_what_it_cannot_read()
     {
         Directory.CreateDirectory(At("none"));

@@ -45,6 +45,8 @@ internal sealed class ServedAdapters
             {
                 Name = parsed.GetValue(_name),
                 Adapter = unnamed.FirstOrDefault(),
+                // What it says of adapters is for those beside it.
+                AdapterReading = unnamed.Count == 0 && adapters.Count > 0 ? null : model.AdapterReading,
             },
             .. adapters.Where(a => a.Name is not null).Select(a => model with { Name = a.Name, Adapter = a.Folder }),
         ];

@@ -125,7 +125,7 @@ internal static class BenchCommand
                 StepBenchmark.Export(OutputOption.RequireNewFolder(folder), maker, contexts, options);
             var results = contexts.Select(length => Measure(context, maker, length, options)).ToList();
             Show(context, results, options, place);
-            json.Write(parsed, context, () => ToJson(results));
+            json.Write(parsed, context, "bench-step", ToValues(results));
             if (parsed.GetValue(peer) is { } peerFolder)
                 AtomicFile.WriteText(Path.Combine(peerFolder, "ours.json"), WritePeerJson(results));
             return ExitCode.Done;
@@ -262,7 +262,8 @@ internal static class BenchCommand
         {
             var times = DequantizationBenchmark.Run(parsed.GetValue(size), parsed.GetValue(rows));
             context.Output.WriteLine(
-                $"{times.Size} x {times.Size} matrix, {times.Rows} tokens, {TorchSharp.torch.get_num_threads()} threads; fastest "
+                $"{times.Size} x {times.Size} matrix, {times.Rows} tokens, "
+                    + $"{MessageText.Count(TorchSharp.torch.get_num_threads(), "thread")}; fastest "
                     + "of several runs"
             );
             void Line(string name, double seconds) =>
@@ -386,26 +387,24 @@ internal static class BenchCommand
             $"{step.Losses[0]:F4}"
         );
 
-    private static string ToJson(List<StepBenchmarkResult> results) =>
-        JsonSerializer.Serialize(
-            new
+    private static object ToValues(List<StepBenchmarkResult> results) =>
+        new
+        {
+            results = results.Select(r => new
             {
-                results = results.Select(r => new
-                {
-                    context = r.Context,
-                    s2_seconds = r.Sparse.MinSeconds,
-                    full_seconds = r.Full?.MinSeconds,
-                    s2_flops = r.Sparse.Flops.Needed,
-                    full_flops = r.Full?.Flops.Needed,
-                    s2_gflops_useful = r.Sparse.UsefulRate / 1e9,
-                    gemm_gflops = r.GemmRate / 1e9,
-                    s2_recomputed_flops = r.Sparse.Flops.Recomputed,
-                    full_recomputed_flops = r.Full?.Flops.Recomputed,
-                    s2_peak_bytes = r.Sparse.PeakBytes,
-                    full_peak_bytes = r.Full?.PeakBytes,
-                }),
-            }
-        ) + "\n";
+                context = r.Context,
+                s2_seconds = r.Sparse.MinSeconds,
+                full_seconds = r.Full?.MinSeconds,
+                s2_flops = r.Sparse.Flops.Needed,
+                full_flops = r.Full?.Flops.Needed,
+                s2_gflops_useful = r.Sparse.UsefulRate / 1e9,
+                gemm_gflops = r.GemmRate / 1e9,
+                s2_recomputed_flops = r.Sparse.Flops.Recomputed,
+                full_recomputed_flops = r.Full?.Flops.Recomputed,
+                s2_peak_bytes = r.Sparse.PeakBytes,
+                full_peak_bytes = r.Full?.PeakBytes,
+            }),
+        };
 
     // By context and attention, which benchmarks/peer/compare.py compares with the peer's.
     private static string WritePeerJson(List<StepBenchmarkResult> results) =>

@@ -127,7 +127,7 @@ internal static class DataCommand
 
     private static Verb CreateWindows(CliContext context)
     {
-        var output = new OutputOption(".bin file of tokens (uint16) to write", helpName: "FILE");
+        var output = new OutputOption(".bin file of tokens to write", helpName: "FILE");
         var tokenizer = new Option<string>("--tokenizer")
         {
             Description = "tokenizer folder",
@@ -162,17 +162,18 @@ internal static class DataCommand
         var weights = new Option<double[]>("--weights")
         {
             Description =
-                "relative frequency of: repetition, facts, pass key, lines, topics, conversations; 0 for none [default: 1 1 1 1 1]",
+                "relative frequency of: repetition, facts, pass key, lines, topics, conversations; 0 for none [default: 1 1 1 1 1 0]",
             HelpName = "X",
             AllowMultipleArgumentsPerToken = true,
-            DefaultValueFactory = _ => [1, 1, 1, 1, 1],
+            DefaultValueFactory = _ => [1, 1, 1, 1, 1, 0],
         };
         var seed = new SeedOption("seed", "N", standard: 1);
         var json = new JsonOption("the counts");
         var command = new Verb(
             "windows",
             "Fill training windows with generated documents and plain text.",
-            "longlora data windows --tokenizer t --context 256 --windows 999 --output t.bin"
+            "longlora data windows --tokenizer t --data books --context 256 \\",
+            "                      --windows 999 --output t.bin"
         )
         {
             tokenizer,
@@ -187,11 +188,6 @@ internal static class DataCommand
         };
         command.SetAction(parsed =>
         {
-            if (parsed.GetValue(weights)!.Length > Enum.GetValues<PracticeKind>().Length)
-                throw new ConfigurationException(
-                    $"weights has {parsed.GetValue(weights)!.Length} numbers, but there must be one for each of "
-                        + $"{string.Join(", ", Enum.GetNames<PracticeKind>())}."
-                );
             var options = new PracticeOptions
             {
                 Context = parsed.GetValue(window),
@@ -200,22 +196,26 @@ internal static class DataCommand
                 Weights = parsed.GetValue(weights)!,
                 Seed = parsed.GetValue(seed),
             };
+            options.Validate(hasText: parsed.GetValue(data)!.Length > 0);
             var loaded = ModelSource.OpenTokenizer(parsed.GetValue(tokenizer)!);
             var texts = PlainTexts.Read(parsed.GetValue(data)!, context.Cancellation).Select(t => loaded.Encode(t)).ToList();
+            var windows = new PracticeWindows(loaded, texts, options).Make();
+            var width = PracticeWindows.GetWidth(loaded);
             using var hash = SHA256.Create();
             AtomicFile.Write(parsed.GetValue(output)!, stream =>
             {
                 using var copy = new CryptoStream(stream, hash, CryptoStreamMode.Write, leaveOpen: true);
-                foreach (var window in new PracticeWindows(loaded, texts, options).Make())
+                foreach (var window in windows)
                 {
                     context.Cancellation.ThrowIfCancellationRequested();
-                    PracticeWindows.Write(copy, window);
+                    PracticeWindows.Write(copy, window, width);
                 }
             });
             context.Output.WriteLine(
-                $"{options.Windows:N0} windows of {options.Context} tokens; SHA-256 {Convert.ToHexStringLower(hash.Hash!)}"
+                $"{MessageText.Count(options.Windows, "window")} of {options.Context:N0} tokens; SHA-256 "
+                    + Convert.ToHexStringLower(hash.Hash!)
             );
-            context.Output.WriteLine($"Tokens: {parsed.GetValue(output)}");
+            context.Output.WriteLine($"Tokens: {parsed.GetValue(output)}{(width == 2 ? "" : $" (train with --token-bytes {width})")}");
             json.Write(
                 parsed,
                 context,
@@ -223,6 +223,7 @@ internal static class DataCommand
                 new
                 {
                     Tokens = parsed.GetValue(output),
+                    TokenBytes = width,
                     options.Windows,
                     options.Context,
                     Sha256 = Convert.ToHexStringLower(hash.Hash!),
@@ -308,7 +309,9 @@ internal static class DataCommand
                         }),
                     s_questions
                 ));
-            context.Output.WriteLine($"{parsed.GetValue(count):N0} questions about {texts.Count:N0} documents.");
+            context.Output.WriteLine(
+                $"{MessageText.Count(parsed.GetValue(count), "question")} about {MessageText.Count(texts.Count, "document")}."
+            );
             context.Output.WriteLine($"Questions: {parsed.GetValue(output)}");
             json.Write(
                 parsed,
@@ -340,7 +343,7 @@ internal static class DataCommand
                 (documents, characters) = (documents + 1, characters + text.Length);
             }
         });
-        context.Output.WriteLine($"{documents:N0} documents, {characters:N0} characters.");
+        context.Output.WriteLine($"{MessageText.Count(documents, "document")}, {characters:N0} characters.");
         context.Output.WriteLine($"Text: {path}");
         json.Write(
             parsed,

@@ -89,8 +89,9 @@ internal static class EvaluateAnswersCommand
                 .SelectMany(s => s.Read(context.Cancellation));
             var result = AnswerLoss.Evaluate(loaded.Network, examples, null, context.Cancellation);
             context.Output.WriteLine(
-                $"{result.Examples:N0} examples, {result.Tokens:N0} answer tokens: loss {result.Loss:F4}, perplexity "
-                    + $"{result.Perplexity:F3}; {result.Exact:N0} examples answered word for word"
+                $"{MessageText.Count(result.Examples, "example")}, {MessageText.Count(result.Tokens, "answer token")}: loss "
+                    + $"{result.Loss:F4}, perplexity {result.Perplexity:F3}; {MessageText.Count(result.Exact, "example")} answered "
+                    + "word for word"
             );
             json.Write(parsed, context, () => new AnswersFile
                 {

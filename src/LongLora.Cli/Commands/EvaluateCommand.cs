@@ -4,6 +4,7 @@ using LongLora.Data;
 using LongLora.Distributed;
 using LongLora.Evaluation;
 using LongLora.Reports;
+using LongLora.Runtime;
 using LongLora.Training;
 using Spectre.Console;
 
@@ -167,7 +168,7 @@ internal static class EvaluateCommand
     private static void Show(CliContext context, List<PerplexityResult> results, PerplexityProtocol protocol, TokenStore tokens)
     {
         context.Output.WriteLine(
-            $"{tokens.Count:N0} tokens in {tokens.Documents.Count:N0} document{(tokens.Documents.Count == 1 ? "" : "s")}, protocol "
+            $"{tokens.Count:N0} tokens in {MessageText.Count(tokens.Documents.Count, "document")}, protocol "
                 + $"{protocol.ToString().ToLowerInvariant()}, full attention"
         );
         var table = new Table().Border(TableBorder.Simple);

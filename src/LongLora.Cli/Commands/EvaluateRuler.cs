@@ -117,7 +117,12 @@ internal static class EvaluateRuler
     {
         var all = RulerTask.CreateAll(book);
         if (names.FirstOrDefault(n => all.All(t => t.Name != n)) is { } unknown)
-            throw new ConfigurationException($"There is no task '{unknown}'.{NearestName.Hint(unknown, all.Select(t => t.Name))}");
+        {
+            var hint = unknown.Contains(',', StringComparison.Ordinal)
+                ? " Put blanks between tasks."
+                : NearestName.Hint(unknown, all.Select(t => t.Name));
+            throw new ConfigurationException($"There is no task '{unknown}'.{hint}");
+        }
         return
         [
             .. all.Where(t =>

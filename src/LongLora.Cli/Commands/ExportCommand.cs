@@ -74,7 +74,7 @@ internal static class ExportCommand
             );
             using var written = CheckpointDirectory.Open(target, headersOnly: true);
             context.Output.WriteLine(
-                $"{written.WeightFiles.Count} file{(written.WeightFiles.Count == 1 ? "" : "s")}, {written.Tensors.Count} tensors, "
+                $"{MessageText.Count(written.WeightFiles.Count, "file")}, {written.Tensors.Count} tensors, "
                     + $"{written.DataBytes / 1048576.0:N1} MiB; context {RopeScaling.GetCurrentContext(loaded.Config):N0} tokens."
             );
             context.Output.WriteLine($"Model: {target}");

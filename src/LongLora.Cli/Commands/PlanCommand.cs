@@ -19,10 +19,7 @@ internal static class PlanCommand
 
     internal static Command Create(CliContext context)
     {
-        var memory = new MemoryOption(
-            "--memory",
-            "device memory, such as 80GiB; GiB without a unit [default: that of this machine; required for CUDA]"
-        );
+        var memory = new MemoryOption("--memory", "device memory, such as 80GiB; GiB without a unit [default: that of this machine]");
         var host = new MemoryOption(
             "--host-memory",
             "with --device cuda: memory of the host, such as 64GiB, for activations that are kept there [default: that of this machine]"

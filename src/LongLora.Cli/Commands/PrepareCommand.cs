@@ -241,7 +241,7 @@ internal static class PrepareCommand
                 path,
                 [.. report.Lengths.Bins.Select(b => (Short(b.From), b.Documents, b.Length))],
                 unit,
-                $"{report.Documents:N0} documents, {(report.HasTokens ? report.Tokens : report.Characters):N0} {unit}"
+                $"{MessageText.Count(report.Documents, "document")}, {(report.HasTokens ? report.Tokens : report.Characters):N0} {unit}"
             );
             context.Output.WriteLine($"Picture: {path}");
         }

@@ -163,8 +163,8 @@ internal static class PrepareQuestionsCommand
         context.Output.WriteLine(
             isAnswered
                 ? $"{report.Answered:N0} of {report.Prompts:N0} questions have an answer; {report.Asked:N0} are new."
-                : $"{report.Prompts:N0} prompts. Send them to a service as a batch and pass the results with --results, or run again "
-                    + "with --endpoint."
+                : $"{MessageText.Count(report.Prompts, "prompt")}. Send them to a service as a batch and pass the results with --results, "
+                    + "or run again with --endpoint."
         );
         context.Output.WriteLine($"{(isAnswered ? "Questions" : "Prompts")}: {report.Path}");
         foreach (var file in report.LeftOut)

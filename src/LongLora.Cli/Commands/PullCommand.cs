@@ -1,6 +1,7 @@
 using System.CommandLine;
 using LongLora.Cli.Arguments;
 using LongLora.Hub;
+using LongLora.Runtime;
 using Spectre.Console;
 
 namespace LongLora.Cli.Commands;
@@ -48,7 +49,7 @@ internal static class PullCommand
             foreach (var note in result.Notes)
                 context.Output.WriteLine(note);
             context.Output.WriteLine(
-                $"{options.Name}: {result.Files.Count} file{(result.Files.Count == 1 ? "" : "s")}, {Describe(result.AllBytes)} "
+                $"{options.Name}: {MessageText.Count(result.Files.Count, "file")}, {Describe(result.AllBytes)} "
                     + $"({Describe(result.FetchedBytes)} fetched), hashes checked; commit {result.Commit[..12]}."
             );
             context.Output.WriteLine($"Folder: {result.Folder}");

@@ -22,11 +22,13 @@ internal sealed class DocumentWriter(PrepareOptions options, CorpusTokenizer? to
     private static readonly JsonWriterOptions s_json = new() { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
 
     private readonly char[] _buffer = new char[1 << 14];
+    private readonly List<string> _texts = []; // of the file that is being read, with one file per document
 
     /// <summary>Writes all documents of a file and describes them, or the error.</summary>
     public SourceRecord Write(CorpusSource source, CancellationToken cancellation)
     {
         var start = stream.Position;
+        _texts.Clear();
         var (lengths, characters) = (new LengthHistogram(), 0L);
         var record = new SourceRecord
         {
@@ -47,6 +49,7 @@ internal sealed class DocumentWriter(PrepareOptions options, CorpusTokenizer? to
         {
             stream.SetLength(start);
             stream.Position = start;
+            _texts.ForEach(AtomicFile.Delete);
             // One bad file among thousands does not stop the work on the others.
             return record with
             {
@@ -112,6 +115,7 @@ internal sealed class DocumentWriter(PrepareOptions options, CorpusTokenizer? to
                         tokens = Pass(clean, origin, chars => writer.Write(chars), cancellation);
                         writer.Write('\n');
                     });
+                    _texts.Add(path);
                     break;
             }
             yield return (tokenizer is null ? clean.Count : tokens, clean.Count);

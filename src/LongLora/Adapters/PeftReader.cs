@@ -281,7 +281,7 @@ internal sealed class PeftReader(PeftConfig config, AdapterFiles files, CausalLa
         if (missing.Count == 0 || reading.AllowMissing)
             return [.. missing.Select(n => n.Name)];
         throw new CheckpointException(
-            $"Cannot load the adapter because {files.Path} lacks {missing.Count} tensor{(missing.Count == 1 ? "" : "s")} that "
+            $"Cannot load the adapter because {files.Path} lacks {MessageText.Count(missing.Count, "tensor")} that "
                 + $"{PeftConfig.FileName} names: {string.Join(", ", missing.Take(shown).Select(n => $"'{n.Name}' ({n.Field})"))}"
                 + $"{(missing.Count > shown ? ", ..." : "")}. {ExplainMissing([.. missing.Select(n => n.Name)])}"
         );

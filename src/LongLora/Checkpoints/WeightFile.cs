@@ -65,7 +65,7 @@ internal sealed record WeightFile(
                     seen.StartsWith("version h"u8)
                         ? "It is a Git LFS pointer: the file itself has not been downloaded. Run 'git lfs pull' in its folder."
                     : read == 0 ? "It is empty."
-                    : "It is damaged or of another type. Download it again."
+                    : "It is of another kind, such as tokens, or damaged."
                 )
         );
     }

@@ -65,6 +65,11 @@ public sealed record LoadOptions
             "rope-factor has no effect because rope-scaling is default, which leaves the positions as they are"
         );
         problems.Require(
+            Adapter is not null || AdapterReading is null || AdapterReading == new AdapterReading(),
+            "adapter-context, adapter-scaling, keep-vocabulary and allow-missing have no effect without an adapter; give one, or leave "
+                + "them out"
+        );
+        problems.Require(
             Context is not null || (RopeFactor is null && RopeScaling == "auto"),
             "rope-scaling and rope-factor need a context; give the context that positions are rescaled for"
         );

@@ -19,9 +19,10 @@ internal static class ComputeProfile
     /// <param name="precision">The number format of products.</param>
     public static string Describe(string device, ComputePrecision precision)
     {
+        var threads = MessageText.Count(get_num_threads(), "thread");
         var processor = string.Create(
             CultureInfo.InvariantCulture,
-            $"{RuntimeInformation.ProcessArchitecture.ToString().ToLowerInvariant()} {FindLevel()}, {Count(get_num_threads())}"
+            $"{RuntimeInformation.ProcessArchitecture.ToString().ToLowerInvariant()} {FindLevel()}, {threads}"
         );
         var (type, index) = Devices.ParseName(device);
         return type == TorchSharp.DeviceType.CUDA ? $"{CudaDriver.GetName(index) ?? "CUDA"}, {processor}{NameOnCuda(precision)}"
@@ -33,8 +34,6 @@ internal static class ComputeProfile
     // Checkpoints of earlier versions do not say it for bf16, the default.
     private static string NameOnCuda(ComputePrecision precision) =>
         precision == ComputePrecision.Bf16 ? "" : ", " + precision.ToString().ToLowerInvariant();
-
-    private static string Count(int threads) => threads == 1 ? "1 thread" : $"{threads} threads";
 
     private static string FindLevel() =>
         Environment.GetEnvironmentVariable(LevelVariable) switch

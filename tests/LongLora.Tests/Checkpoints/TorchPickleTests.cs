@@ -239,7 +239,7 @@ public class TorchPickleTests
     [Theory]
     [InlineData("version https://git-lfs.github.com/spec/v1\n", "It is a Git LFS pointer")]
     [InlineData("", "It is empty.")]
-    [InlineData("<html><body>404", "It is damaged or of another type")]
+    [InlineData("<html><body>404", "It is of another kind")]
     public void CheckpointDirectory_file_of_another_kind_is_told_by_what_it_is(string text, string message)
     {
         using var folder = new TemporaryFolder();

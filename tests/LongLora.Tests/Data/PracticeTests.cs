@@ -1,3 +1,4 @@
+using System.Globalization;
 using System.Text.RegularExpressions;
 using LongLora.Data;
 using LongLora.Runtime;
@@ -88,6 +89,46 @@ public partial class PracticeTests
             foreach (Match answer in LineAnswer().Matches(lines))
                 Assert.Contains($"line {answer.Groups[1]}: REGISTER_CONTENT is <{answer.Groups[2]}>\n", lines, StringComparison.Ordinal);
         }
+    }
+
+    [Theory]
+    [InlineData(3, 0.5, "1", true, "context is 3")]
+    [InlineData(64, -0.1, "1", true, "generated is -0.1")]
+    [InlineData(64, double.NaN, "1", true, "generated is NaN")]
+    [InlineData(64, 1.5, "1", true, "generated is 1.5")]
+    [InlineData(64, 0.5, "1 -2", true, "weight 2 is -2")]
+    [InlineData(64, 0.5, "0 0", true, "every weight is 0")]
+    [InlineData(64, 0.5, "1 1 1 1 1 1 1", true, "conversations")]
+    [InlineData(64, 0.5, "1", false, "there is none")]
+    public void Windows_that_cannot_be_filled_so_are_refused(int context, double generated, string weights, bool hasText, string why)
+    {
+        using var folder = new TemporaryFolder();
+        ByteLevelTokenizerWriter.Write(folder.Root, []);
+        var options = new PracticeOptions
+        {
+            Context = context,
+            Windows = 1,
+            Generated = generated,
+            Weights = [.. weights.Split(' ').Select(w => double.Parse(w, CultureInfo.InvariantCulture))],
+        };
+        IReadOnlyList<IReadOnlyList<int>> texts = hasText
+            ?
+            [
+                [1, 2, 3],
+            ]
+            : [];
+        var told = Assert.Throws<ConfigurationException>(() => new PracticeWindows(TokenizerLoader.Load(folder.Root), texts, options));
+        Assert.Contains(why, told.Message);
+    }
+
+    [Theory]
+    [InlineData(2, "0100FFFF")]
+    [InlineData(4, "01000000FFFF0000")]
+    public void Windows_are_written_in_the_width_that_their_ids_need(int width, string bytes)
+    {
+        using var stream = new MemoryStream();
+        PracticeWindows.Write(stream, [1, 65535], width);
+        Assert.Equal(bytes, Convert.ToHexString(stream.ToArray()));
     }
 
     [Fact]

@@ -107,7 +107,9 @@ public class RetrievalTests
         Assert.InRange(lines[0].Depth, 0.01, 0.99);
         Assert.Equal(10, lines[0].Candidates.Distinct().Count());
         var topics = LongChatCases.Read(SharedMaterial.Shared("data/longchat/topics/5_topics.jsonl"), new TopicsTask());
-        Assert.Equal("The psychology of creativity", topics[0].Answer);
+        Assert.Equal("The psychology of creativity", topics[0].Answer.TrimStart());
+        Assert.All(topics, t => Assert.True(char.IsWhiteSpace(t.Prompt[^1]) != (t.Answer[0] == ' ')));
+        Assert.All(topics, t => Assert.Contains(t.Answer, t.Candidates));
         Assert.True(new TopicsTask().IsRight(topics[0], " the psychology of creativity."));
         Assert.False(new TopicsTask().IsRight(topics[0] with { Answer = "2024" }, " something else."));
         Assert.False(new TopicsTask().IsRight(topics[0] with { Answer = "Part 1" }, " Part 2"));
@@ -120,6 +122,9 @@ public class RetrievalTests
     [InlineData("{\"prompt\":\"p\"}", "lines")]
     [InlineData("{\"prompt\":\"p\",\"expected_number\":\"7\"}", "lines")]
     [InlineData("{\"prompt\":\"p\",\"topics\":[]}", "topics")]
+    [InlineData("{\"prompt\":\"p\",\"topics\":[\"a\",\"\"]}", "topics")]
+    [InlineData("{\"prompt\":\"p\",\"topics\":[\"?!\",\"a\"]}", "topics")]
+    [InlineData("{\"prompt\":\"p\",\"topics\":[null]}", "topics")]
     [InlineData("{\"topics\":[\"a\"]}", "topics")]
     public void LongChats_files_with_something_else_name_the_line(string second, string name)
     {
@@ -180,6 +185,65 @@ public class RetrievalTests
             .ToList();
         Assert.Equal(3, named.Count);
         Assert.Equal(made.Answer, named[0]);
+    }
+
+    [Fact]
+    public void Topics_are_different_however_many_there_are()
+    {
+        var task = new TopicsTask();
+        var few = task.Make(1, 500).Prompt;
+        foreach (var size in (int[])[512, 513, 3000, task.LargestSize])
+        {
+            var named = task.Make(1, size)
+                .Prompt.Split("I would like to discuss the topic of ")
+                .Skip(2)
+                .Select(p => p[..p.IndexOf(". ", StringComparison.Ordinal)]);
+            Assert.Equal(size, named.Distinct().Count());
+        }
+        Assert.Contains("on 500 different topics", few);
+    }
+
+    [Fact]
+    public void Making_questions_can_be_ended_between_two_tries_of_a_length()
+    {
+        var (model, tokenizer) = Stories();
+        using var owned = model;
+        using var ended = new CancellationTokenSource();
+        Assert.Throws<OperationCanceledException>(() => RetrievalEvaluation.Fit(new Ending(ended), tokenizer, 1, 1000, ended.Token));
+    }
+
+    // Ends the search when it is asked for its second document.
+    private sealed class Ending(CancellationTokenSource end) : RetrievalTask
+    {
+        private int _made;
+
+        public override string Name => "ending";
+        public override int AnswerTokens => 4;
+        public override string Unit => "names";
+        public override int SmallestSize => 1;
+
+        public override RetrievalCase Make(int seed, int size)
+        {
+            if (++_made == 2)
+                end.Cancel();
+            Assert.True(_made < 4);
+            return new("Once", " upon", 0.5, [" upon"]);
+        }
+
+        public override bool IsRight(RetrievalCase question, string generated) => true;
+    }
+
+    [Fact]
+    public void Likelihood_of_one_candidate_alone_is_refused()
+    {
+        var (model, tokenizer) = Stories();
+        using var owned = model;
+        RetrievalCase[] questions = [new("p", "a", 0, ["a", "b"]), new("q", "a", 0, ["a"])];
+        var told = Assert.Throws<ConfigurationException>(() =>
+            RetrievalEvaluation.Ask(model, tokenizer, new TopicsTask(), questions, RetrievalScoring.Likelihood)
+        );
+        Assert.Contains("always be right", told.Message);
+        Assert.Equal(2, RetrievalEvaluation.Ask(model, tokenizer, new TopicsTask(), questions).Trials.Count);
     }
 
     private static (CausalLanguageModel, ITokenizer) Stories()

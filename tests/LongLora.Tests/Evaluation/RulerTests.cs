@@ -145,6 +145,9 @@ public partial class RulerTests
     public void Frequent_words_follow_zipfs_law()
     {
         // By hand: 1000 / zeta(2) = 607.9; a quarter, a ninth, a sixteenth of it.
+        // The three that are asked for are told apart from the others at every size.
+        for (var size = new RulerFrequentWordsTask().SmallestSize; size < 5000; size++)
+            Assert.True(RulerFrequentWordsTask.Count(size, 4) > RulerFrequentWordsTask.Count(size, 5), $"{size}");
         Assert.Equal([607, 151, 67, 37, 24], Enumerable.Range(1, 5).Select(rank => RulerFrequentWordsTask.Count(1000, rank)));
         var made = Task("fwe").Make(7, 1000);
         var counts = made.Prompt.Split('\n')[0].Split(' ').CountBy(w => w).ToDictionary();

@@ -186,8 +186,8 @@ public class StreamingCacheTests
         var context = RopeScaling.GetCurrentContext(model.Config);
         string Refuse(StreamingOptions options) => Assert.Throws<ConfigurationException>(() => new StreamingCache(model, options)).Message;
         Assert.Contains($"supports {context}", Refuse(new() { Window = context }), StringComparison.Ordinal);
-        Assert.Contains("got -1", Refuse(new() { SinkTokens = -1, Window = 8 }), StringComparison.Ordinal);
-        Assert.Contains("got 4 and 0", Refuse(new() { Window = 0 }), StringComparison.Ordinal);
+        Assert.Contains("-1 sink tokens", Refuse(new() { SinkTokens = -1, Window = 8 }), StringComparison.Ordinal);
+        Assert.Contains("4 sink tokens and a window of 0", Refuse(new() { Window = 0 }), StringComparison.Ordinal);
         Assert.Equal(context - 4, new StreamingOptions().GetWindow(model.Config));
         using var windowed = Load("mistral_tiny");
         Assert.Contains(

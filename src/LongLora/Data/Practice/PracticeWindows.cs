@@ -16,6 +16,7 @@ internal sealed class PracticeWindows(ITokenizer tokenizer, IReadOnlyList<IReadO
     private const double CharactersPerToken = 3.2;
     private const int Attempts = 6;
 
+    private readonly PracticeOptions _options = Checked(options, texts);
     private readonly SplitMix64 _random = new((ulong)options.Seed * 0x9E3779B97F4A7C15);
     private readonly int _bos = tokenizer.BosTokenId
         ?? throw new ConfigurationException(
@@ -31,13 +32,13 @@ internal sealed class PracticeWindows(ITokenizer tokenizer, IReadOnlyList<IReadO
     public IEnumerable<int[]> Make()
     {
         var practice = new RetrievalPractice(_random);
-        for (var i = 0; i < options.Windows; i++)
+        for (var i = 0; i < _options.Windows; i++)
         {
-            var window = new List<int>(options.Context);
-            while (window.Count < options.Context)
+            var window = new List<int>(_options.Context);
+            while (window.Count < _options.Context)
             {
-                var room = options.Context - window.Count;
-                if (_random.Share() < options.Generated && Generate(practice, room) is { } ids)
+                var room = _options.Context - window.Count;
+                if (_random.Share() < _options.Generated && Generate(practice, room) is { } ids)
                     window.AddRange(ids);
                 else
                     AddPassage(window, room);
@@ -46,13 +47,30 @@ internal sealed class PracticeWindows(ITokenizer tokenizer, IReadOnlyList<IReadO
         }
     }
 
-    /// <summary>Writes a window as tokens in LongLoRA's <c>.bin</c> format: uint16, little-endian.</summary>
-    public static void Write(Stream stream, ReadOnlySpan<int> window)
+    /// <summary>Bytes of a token in the file: 2 for up to 65,536 ids, else 4.</summary>
+    public static int GetWidth(ITokenizer tokenizer) => tokenizer.VocabularySize <= 1 << 16 ? 2 : 4;
+
+    /// <summary>Writes a window as tokens in LongLoRA's <c>.bin</c> format, little-endian.</summary>
+    /// <param name="stream">Where to.</param>
+    /// <param name="window">The ids.</param>
+    /// <param name="width">Bytes of a token, as <see cref="GetWidth"/> gives them.</param>
+    public static void Write(Stream stream, ReadOnlySpan<int> window, int width = 2)
     {
-        var bytes = new byte[2 * window.Length];
+        var bytes = new byte[width * window.Length];
         for (var i = 0; i < window.Length; i++)
-            BinaryPrimitives.WriteUInt16LittleEndian(bytes.AsSpan(2 * i), checked((ushort)window[i]));
+        {
+            if (width == 2)
+                BinaryPrimitives.WriteUInt16LittleEndian(bytes.AsSpan(2 * i), checked((ushort)window[i]));
+            else
+                BinaryPrimitives.WriteInt32LittleEndian(bytes.AsSpan(4 * i), window[i]);
+        }
         stream.Write(bytes);
+    }
+
+    private static PracticeOptions Checked(PracticeOptions options, IReadOnlyList<IReadOnlyList<int>> texts)
+    {
+        options.Validate(hasText: texts.Any(t => t.Count > 0));
+        return options;
     }
 
     // Null if no document was small enough, because little room is left.
@@ -72,10 +90,10 @@ internal sealed class PracticeWindows(ITokenizer tokenizer, IReadOnlyList<IReadO
 
     private PracticeKind ChooseKind()
     {
-        var place = _random.Share() * options.Weights.Sum();
-        for (var i = 0; i < options.Weights.Count; i++)
+        var place = _random.Share() * _options.Weights.Sum();
+        for (var i = 0; i < _options.Weights.Count; i++)
         {
-            place -= options.Weights[i];
+            place -= _options.Weights[i];
             if (place < 0)
                 return (PracticeKind)i;
         }
@@ -103,7 +121,7 @@ internal sealed class PracticeWindows(ITokenizer tokenizer, IReadOnlyList<IReadO
         var length = _random.Below(2) == 0 || room < 32 ? room - 1 : _random.Between(16, room - 1);
         window.Add(_bos);
         window.AddRange(text.Skip((int)place).Take(length));
-        if (window.Count < options.Context)
+        if (window.Count < _options.Context)
             window.Add(_eos);
     }
 }

@@ -1,3 +1,5 @@
+using LongLora.Runtime;
+
 namespace LongLora.Data;
 
 /// <summary>Sentences about files of which nothing was read.</summary>
@@ -34,7 +36,7 @@ internal static class FileNotes
 
     /// <summary>Tells of files that were read and have no text.</summary>
     public static string DescribeEmpty(IReadOnlyList<string> names) =>
-        $"{names.Count:N0} {(names.Count == 1 ? "file" : "files")} without text: {string.Join(", ", names.Take(MostNames))}"
+        $"{MessageText.Count(names.Count, "file")} without text: {string.Join(", ", names.Take(MostNames))}"
         + (names.Count > MostNames ? $" and {names.Count - MostNames:N0} more." : ".");
 
     // A dot in front begins a name, not an extension. What comes after a dot in a sentence is none either.

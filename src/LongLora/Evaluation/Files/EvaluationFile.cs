@@ -80,10 +80,8 @@ internal abstract record EvaluationFile
         }
         catch (JsonException e)
         {
-            throw new CheckpointException(
-                $"Cannot read {path}: {e.Message} Write it again with the command that made it, or remove it.",
-                e
-            );
+            var why = e.Path is null ? $"it is damaged or cut off from line {e.LineNumber + 1} on." : e.Message;
+            throw new CheckpointException($"Cannot read {path}: {why} Write it again with the command that made it, or remove it.", e);
         }
     }
 

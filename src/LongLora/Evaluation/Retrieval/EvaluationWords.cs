@@ -90,6 +90,13 @@ internal static class EvaluationWords
         "school meals",
     ];
 
+    internal static readonly string[] Places = (
+        "Argentina Australia Austria Belgium Bolivia Brazil Bulgaria Canada Chile China Colombia Croatia Cuba Denmark Ecuador Egypt "
+        + "Estonia Ethiopia Finland France Germany Ghana Greece Hungary Iceland India Indonesia Iran Ireland Italy Japan Jordan Kenya "
+        + "Korea Latvia Lebanon Lithuania Malaysia Mexico Mongolia Morocco Nepal Nigeria Norway Pakistan Panama Peru Poland Portugal "
+        + "Romania Senegal Serbia Spain Sweden Switzerland Tanzania Thailand Tunisia Turkey Uganda Ukraine Uruguay Vietnam Zambia"
+    ).Split(' ');
+
     internal static readonly string[] Questions =
     [
         "That's interesting. How did it begin?",

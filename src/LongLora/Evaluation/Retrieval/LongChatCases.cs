@@ -33,7 +33,11 @@ internal static partial class LongChatCases
                     ?? throw new DataException(
                         $"{path}:{number}: this is not a question of LongChat's {task.Name}. A line must be a JSON object with "
                             + "\"prompt\" and "
-                            + (task is LinesTask ? "\"expected_number\" (a number)." : "\"topics\" (a list of topic names in order).")
+                            + (
+                                task is LinesTask
+                                    ? "\"expected_number\" (a number)."
+                                    : "\"topics\" (a list of topic names in order, each with a letter or digit)."
+                            )
                     )
             );
         }
@@ -79,8 +83,14 @@ internal static partial class LongChatCases
         return new(prompt, $"{value}", (double)place / Math.Max(1, values.Count - 1), candidates);
     }
 
-    private static RetrievalCase ParseTopic(string prompt, string[] topics) =>
-        new(prompt, topics[0], 0, [.. topics.Distinct().Take(CandidateCount)]);
+    private static RetrievalCase? ParseTopic(string prompt, string[] topics)
+    {
+        if (!topics.All(topic => topic.Any(char.IsLetterOrDigit)))
+            return null;
+        // The answer goes on from the prompt.
+        var blank = char.IsWhiteSpace(prompt[^1]) ? "" : " ";
+        return new(prompt, blank + topics[0], 0, [.. topics.Distinct().Take(CandidateCount).Select(topic => blank + topic)]);
+    }
 
     [GeneratedRegex(@"REGISTER_CONTENT is <(\d+)>")]
     private static partial Regex Register();

@@ -17,8 +17,6 @@ namespace LongLora.Evaluation;
 /// </summary>
 internal static class RetrievalEvaluation
 {
-    private const int LargestSize = 1 << 28;
-
     private static readonly TimeSpan s_longestQuestion = TimeSpan.FromMinutes(30);
 
     /// <summary>Measures one length.</summary>
@@ -82,7 +80,7 @@ internal static class RetrievalEvaluation
         for (var i = ranks?.Rank ?? 0; i < trials; i += ranks?.Size ?? 1)
         {
             cancellation.ThrowIfCancellationRequested();
-            questions.Add((seed + i, Fit(task, tokenizer, seed + i, length)));
+            questions.Add((seed + i, Fit(task, tokenizer, seed + i, length, cancellation)));
             Liveness.Tick();
         }
         return questions;
@@ -153,6 +151,11 @@ internal static class RetrievalEvaluation
             throw new ConfigurationException(
                 $"Cannot score {task.Name} by likelihood because it asks for several things at once. Set scoring to generate."
             );
+        if (scoring == RetrievalScoring.Likelihood && ranks.IsAny(questions.Any(q => q.Question.Candidates.Count == 1)))
+            throw new ConfigurationException(
+                $"Cannot score {task.Name} by likelihood because a question has one answer to choose from, which would always be right. "
+                    + "Give it at least two, or set scoring to generate."
+            );
         using var generator = new TextGenerator(model, tokenizer, length + 1, ends: ends) { TakesWholeChunks = true };
         using var positions = RotaryEmbedding.Create(model.Config, length + 1, model.Device, length);
         using var firstQuestion = ranks.Phase("answering the first question", s_longestQuestion);
@@ -214,15 +217,27 @@ internal static class RetrievalEvaluation
             : ranks.GatherTexts(JsonSerializer.Serialize(mine)).SelectMany(text => JsonSerializer.Deserialize<List<RetrievalTrial>>(text)!);
 
     /// <summary>The longest document whose prompt and answer fit into a length.</summary>
-    internal static RetrievalCase Fit(RetrievalTask task, ITokenizer tokenizer, int seed, int length)
+    internal static RetrievalCase Fit(
+        RetrievalTask task,
+        ITokenizer tokenizer,
+        int seed,
+        int length,
+        CancellationToken cancellation = default
+    )
     {
         task = task.ForLength(length);
         CheckShortest(task, tokenizer, seed, length);
-        bool Fits(int size) => CountTokens(task, tokenizer, seed, size) <= length;
+        bool Fits(int size)
+        {
+            cancellation.ThrowIfCancellationRequested();
+            Liveness.Tick();
+            return CountTokens(task, tokenizer, seed, size) <= length;
+        }
         // Tokens grow with the size, but not strictly. The search finds a size that fits next to one that does not.
         int low = task.SmallestSize,
             high = low;
-        while (high < LargestSize && Fits(high = 2 * high + 1))
+        var most = task.LargestSize;
+        while (high < most && Fits(high = Math.Min(2 * high + 1, most)))
             low = high;
         while (high - low > 1)
         {

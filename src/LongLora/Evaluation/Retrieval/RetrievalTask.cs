@@ -15,6 +15,9 @@ internal abstract class RetrievalTask
     /// <summary>The smallest size.</summary>
     public abstract int SmallestSize { get; }
 
+    /// <summary>The largest size. Default 2^28, more than any model reads.</summary>
+    public virtual int LargestSize => 1 << 28;
+
     /// <summary>Generates a document.</summary>
     /// <param name="seed">Determines what is hidden, and where.</param>
     /// <param name="size">Length in <see cref="Unit"/>; longer documents have more tokens.</param>

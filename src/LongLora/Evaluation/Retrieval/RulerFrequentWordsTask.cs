@@ -18,7 +18,7 @@ internal sealed class RulerFrequentWordsTask : RulerTask
     public override string Unit => "words";
 
     /// <inheritdoc/>
-    public override int SmallestSize => 40; // rank 4 comes once, rank 3 twice
+    public override int SmallestSize => 53; // from here on rank 4 is more frequent than rank 5
 
     /// <summary>How often the word of a rank occurs in a text: floor(words · rank^-2 / zeta(2)).</summary>
     /// <param name="words">Size of the text.</param>

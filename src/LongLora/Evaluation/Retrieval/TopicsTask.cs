@@ -9,6 +9,8 @@ internal sealed class TopicsTask : RetrievalTask
     private const int CandidateCount = 10,
         TurnsInTopic = 4;
 
+    private static readonly int s_plain = EvaluationWords.Aspects.Length * EvaluationWords.Subjects.Length;
+
     /// <inheritdoc/>
     public override string Name => "topics";
 
@@ -22,14 +24,20 @@ internal sealed class TopicsTask : RetrievalTask
     public override int SmallestSize => 1;
 
     /// <inheritdoc/>
+    public override int LargestSize => s_plain * (1 + EvaluationWords.Places.Length);
+
+    /// <inheritdoc/>
     public override RetrievalCase Make(int seed, int size)
     {
         var random = new PythonRandom(seed);
         var topics = new List<string>();
+        var known = new HashSet<string>();
         while (topics.Count < Math.Max(size, CandidateCount))
         {
             var topic = $"the {random.Choose(EvaluationWords.Aspects)} of {random.Choose(EvaluationWords.Subjects)}";
-            if (!topics.Contains(topic))
+            if (topics.Count >= s_plain) // all of them are there
+                topic += $" in {random.Choose(EvaluationWords.Places)}";
+            if (known.Add(topic))
                 topics.Add(topic);
         }
         var prompt =

@@ -40,7 +40,8 @@ public sealed record StreamingOptions
         var window = Window ?? Math.Min(context, narrowest) - SinkTokens;
         if (SinkTokens < 0 || window < 1)
             throw new ConfigurationException(
-                $"Streaming needs at least 0 sink tokens and a window of at least 1 token, but got {SinkTokens} and {window}."
+                $"Cannot stream with {SinkTokens} sink tokens and a window of {window}; the model's context has {context:N0} tokens. "
+                    + "Give 0 or more sinks that leave at least 1 token for the window."
             );
         if ((long)SinkTokens + window > context)
             throw new ConfigurationException(
