@@ -170,6 +170,39 @@ public class PageTests
     }
 
     [Fact]
+    public async Task Model_is_chosen_where_there_are_several()
+    {
+        Assert.SkipWhen(Chromium is null, "There is no Chromium here (Debian: apt install chromium); CHROMIUM can name one.");
+        await using var server = await RunningServer.Start(
+            o => o with { Defaults = new() { MaxTokens = 4 } },
+            Path.Combine(AppContext.BaseDirectory, "models", "longlora-tiny"),
+            beside: "org/law"
+        );
+        using var playwright = await Playwright.CreateAsync();
+        await using var browser = await playwright.Chromium.LaunchAsync(new() { ExecutablePath = Chromium, Args = ["--no-sandbox"] });
+        var page = await browser.NewPageAsync(
+            new()
+            {
+                ViewportSize = new() { Width = 390, Height = 700 },
+            }
+        );
+        await page.GotoAsync(server.Address.ToString());
+        var choice = page.GetByLabel("Model");
+        await Assertions.Expect(choice.Locator("option")).ToHaveTextAsync(["longlora-tiny", "org/law"]);
+        await Assertions.Expect(page.Locator("#model")).ToHaveTextAsync("512 tokens");
+        foreach (var name in (string[])["longlora-tiny", "org/law"])
+        {
+            await choice.SelectOptionAsync(name);
+            var answered = page.WaitForResponseAsync("**/v1/chat/completions");
+            await page.GetByLabel("Your question").FillAsync("Hi");
+            await page.GetByRole(AriaRole.Button, new() { Name = "Ask" }).ClickAsync();
+            Assert.Contains($"\"model\":\"{name}\"", (await answered).Request.PostData);
+            await Assertions.Expect(choice).ToBeEnabledAsync();
+        }
+        await page.ScreenshotAsync(new() { Path = Screenshot("several-models.png") });
+    }
+
+    [Fact]
     public async Task Page_fits_a_phone_in_the_dark_and_says_what_is_wrong()
     {
         Assert.SkipWhen(Chromium is null, "There is no Chromium here (Debian: apt install chromium); CHROMIUM can name one.");

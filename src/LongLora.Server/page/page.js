@@ -6,6 +6,7 @@ const hint = at("hint");
 const documents = [];  // { name, text, tokens }
 let messages = [];     // what was said: { role, content }
 let asked = 0;         // how many documents stand in the conversation already
+let models = [], model = ""; // those of the server, and the name of the one that answers
 let context = 0, used = 0, key = "", running = null;
 
 async function call(path, body, options = {}) {
@@ -36,6 +37,7 @@ function show() {
   at("meter").setAttribute("aria-valuenow", Math.round(share(all)));
   at("meter").setAttribute("aria-valuetext", room);
   at("room").textContent = context < Infinity ? `${room}, ${Math.round(share(all))} %` : room;
+  at("choice").disabled = !!running;
   at("again").disabled = !!running || (messages.length === 0 && documents.length === 0);
   at("question").placeholder = documents.length ? "Ask about the document" : "Ask a question";
   at("drop").classList.toggle("small", documents.length > 0);
@@ -64,7 +66,7 @@ async function add(files) {
   for (const file of files) {
     at("status").textContent = `reading ${file.name}`;
     try {
-      const made = await (await call(`/documents?name=${encodeURIComponent(file.name)}`, file)).json();
+      const made = await (await call(`/documents?name=${encodeURIComponent(file.name)}&model=${encodeURIComponent(model)}`, file)).json();
       const before = documents.reduce((sum, d) => sum + d.tokens, 0);
       if (!made.text.trim()) throw new Error(`${file.name} holds no text.`);
       if (before + made.tokens >= context)
@@ -114,7 +116,7 @@ async function ask(question) {
   const began = performance.now();
   let first = 0;
   try {
-    const body = JSON.stringify({ messages: conversation, stream: true, stream_options: { include_usage: true } });
+    const body = JSON.stringify({ model, messages: conversation, stream: true, stream_options: { include_usage: true } });
     for await (const piece of events(await call("/v1/chat/completions", body, { signal: running.signal }), progress)) {
       if (piece.error) throw new Error(piece.error.message);
       usage = piece.usage ?? usage;
@@ -160,7 +162,7 @@ async function ask(question) {
 // Tokens of a conversation whose answer was cut short, for which the server sent no numbers.
 async function count() {
   try {
-    return (await (await call("/tokens", JSON.stringify({ messages }))).json()).tokens;
+    return (await (await call("/tokens", JSON.stringify({ model, messages }))).json()).tokens;
   } catch {
     return used;
   }
@@ -222,18 +224,29 @@ function passages(question, answer) {
 
 async function connect() {
   try {
-    const model = (await (await call("/v1/models")).json()).data[0];
-    context = model.context_length ?? Infinity; // none while old text is forgotten
-    at("model").textContent = `${model.id}, ${context < Infinity ? `${number(context)} tokens of context` : "texts without end"}`;
+    models = (await (await call("/v1/models")).json()).data;
+    at("choice").replaceChildren(...models.map(m => new Option(m.id)));
+    at("choice").hidden = models.length === 1;
     at("key-form").hidden = true;
-    problem(model.chat ? "" : "This model has no chat template; start the server with --template.");
-    show();
+    choose(models[0].id);
   } catch (error) {
     at("model").textContent = "not connected";
     problem(error instanceof TypeError ? "The server does not answer. Is it still running?" : error.message);
   }
 }
 
+// A conversation goes on with another model where one is chosen.
+function choose(name) {
+  const { id, context_length: length, chat } = models.find(m => m.id === name);
+  model = id;
+  context = length ?? Infinity; // none while old text is forgotten
+  const room = context < Infinity ? `${number(context)} tokens` : "without end";
+  at("model").textContent = models.length === 1 ? `${id}, ${context < Infinity ? `${room} of context` : `texts ${room}`}` : room;
+  problem(chat ? "" : "This model has no chat template; start the server with --template.");
+  show();
+}
+
+at("choice").onchange = event => choose(event.target.value);
 at("file").onchange = event => { add([...event.target.files]); event.target.value = ""; };
 for (const name of ["dragenter", "dragover"]) document.addEventListener(name, event => { event.preventDefault(); at("drop").classList.add("over"); });
 for (const name of ["dragleave", "drop"]) document.addEventListener(name, event => { event.preventDefault(); if (name === "drop" || !event.relatedTarget) at("drop").classList.remove("over"); });
