@@ -8,9 +8,9 @@ namespace LongLora.Attention;
 // B batch, H query heads, J key-value heads (a divisor of H), L queries, S keys, K head size
 
 /// <summary>
-/// Attention on the CPU that never holds more than a block of scores, outside autograd: softmax(q kᵀ / sqrt(K)) v, causal or not. In fp32
-/// on x86-64 it is computed here; in other types and on other processors by libtorch's fused kernel. libtorch multiplies the blocks by
-/// general products, which pack their operands anew each time.
+/// Attention on the CPU that never holds more than a block of scores, outside autograd: softmax(q kᵀ / sqrt(K)) v, causal or not. On
+/// x86-64 it is computed here, in fp32 for heads in fp32 or bf16; on other processors and for other types by libtorch's fused kernel. libtorch
+/// multiplies the blocks by general products, which pack their operands anew each time.
 /// </summary>
 internal static unsafe class FlashAttention
 {
@@ -18,7 +18,8 @@ internal static unsafe class FlashAttention
     private const double PairsPerThread = 8 << 10;
 
     /// <summary>Whether a call is computed here.</summary>
-    public static bool Takes(Tensor query) => query.dtype == ScalarType.Float32 && Avx2.IsSupported && Fma.IsSupported;
+    public static bool Takes(Tensor query) =>
+        query.dtype is ScalarType.Float32 or ScalarType.BFloat16 && Avx2.IsSupported && Fma.IsSupported;
 
     /// <summary>Output and log-sum-exp.</summary>
     /// <param name="query">[B, H, L, K].</param>
@@ -144,15 +145,17 @@ internal static unsafe class FlashAttention
         logSumExp = logSumExp.contiguous();
         var forward = (new HeadRows(q), new HeadRows(k), new HeadRows(v), new HeadRows(g), new HeadRows(o));
         var gradients = (new HeadRows(into.Query), new HeadRows(into.Key), new HeadRows(into.Value));
+        // Blocks of keys add to it in turn, which would round each time in a narrow type.
+        var wide = gradients.Item1.IsSingle ? into.Query : AllocateLike(query, ScalarType.Float32);
         var delta = empty([sizes.Batch, sizes.Heads, sizes.Queries], ScalarType.Float32);
         float* sums = (float*)NativeTensor.GetPointer(logSumExp),
             deltas = (float*)NativeTensor.GetPointer(delta);
         var threads = CountThreads(sizes);
         if (isWide)
-            FlashBackward<Lanes512, Vector512<float>>.Run(forward, sums, deltas, gradients, sizes, threads);
+            FlashBackward<Lanes512, Vector512<float>>.Run(forward, sums, deltas, gradients, new(wide), sizes, threads);
         else
-            FlashBackward<Lanes256, Vector256<float>>.Run(forward, sums, deltas, gradients, sizes, threads);
-        KeepAlive(g, q, k, v, o, into.Query, into.Key, into.Value);
+            FlashBackward<Lanes256, Vector256<float>>.Run(forward, sums, deltas, gradients, new(wide), sizes, threads);
+        KeepAlive(g, q, k, v, o, wide, into.Query, into.Key, into.Value);
     }
 
     // Until here: a tensor that belongs to no scope may otherwise be freed while its memory is in use.
@@ -181,9 +184,9 @@ internal static unsafe class FlashAttention
     private static long CountThreads(FlashSizes sizes) => (long)Math.Max(1, sizes.Pairs * sizes.Size / (64 * PairsPerThread));
 
     // [B, H, L, K] with the strides of [B, L, H, K].
-    private static Tensor AllocateLike(Tensor heads)
+    private static Tensor AllocateLike(Tensor heads, ScalarType? type = null)
     {
-        Tensor Allocate() => empty([heads.size(0), heads.size(2), heads.size(1), heads.size(3)], ScalarType.Float32);
+        Tensor Allocate() => empty([heads.size(0), heads.size(2), heads.size(1), heads.size(3)], type ?? heads.dtype);
         using var tokens = heads.numel() > 1 << 20 ? HostMemory.AllocateApart(Allocate) : Allocate();
         return tokens.transpose(1, 2);
     }

@@ -6,7 +6,7 @@ namespace LongLora.Attention;
 // B batch, H query heads, J key-value heads, L queries, S keys, K head size
 
 /// <summary>
-/// The backward pass of <see cref="FlashAttention"/> in fp32. A block of keys goes over all queries that see it and sums the gradients of
+/// The backward pass of <see cref="FlashAttention"/>, computed in fp32. A block of keys goes over all queries that see it and sums the gradients of
 /// its keys and values in the second-level cache. Several blocks of keys give gradients to one block of queries; they add them in the
 /// order of the keys, each when its turn comes, so results do not depend on the number of threads. Threads rarely wait, because each
 /// starts a block of queries behind the one before.
@@ -30,6 +30,7 @@ internal static unsafe class FlashBackward<TLanes, V>
     /// <param name="logSumExp">[B, H, L] of the whole, which may have been summed over more keys than these.</param>
     /// <param name="delta">Room for [B, H, L]: the sum of gradient times output over each row.</param>
     /// <param name="gradients">Query, key and value.</param>
+    /// <param name="querySums">Room for the query's gradient in fp32; the gradient itself if it is in fp32.</param>
     /// <param name="sizes">All sizes.</param>
     /// <param name="threads">The most threads that are worth it.</param>
     public static void Run(
@@ -37,6 +38,7 @@ internal static unsafe class FlashBackward<TLanes, V>
         float* logSumExp,
         float* delta,
         (HeadRows Query, HeadRows Key, HeadRows Value) gradients,
+        HeadRows querySums,
         FlashSizes sizes,
         long threads
     )
@@ -45,13 +47,21 @@ internal static unsafe class FlashBackward<TLanes, V>
             keyBlocks = (sizes.Keys + KeyBlock - 1) / KeyBlock;
         ThreadTeam.RunInOrder(sizes.Batch * sizes.Heads * queryBlocks, threads, task =>
         {
-            var (head, block) = (task / queryBlocks, (int)(task % queryBlocks));
-            for (var token = block * QueryBlock; token < Math.Min(sizes.Queries, (block + 1) * QueryBlock); token++)
-                delta[head * sizes.Queries + token] = Dot(
-                    forward.Gradient.At(head / sizes.Heads, head % sizes.Heads, token),
-                    forward.Output.At(head / sizes.Heads, head % sizes.Heads, token),
-                    sizes.Size
-                );
+            var (head, first) = (task / queryBlocks, (int)(task % queryBlocks) * QueryBlock);
+            var rows = Math.Min(QueryBlock, sizes.Queries - first);
+            var room = (s_buffer ??= new()).Get(2 * QueryBlock * sizes.Size);
+            var g = forward.Gradient.Read(head / sizes.Heads, head % sizes.Heads, first, rows, sizes.Size, room, out var gStride);
+            var o = forward.Output.Read(
+                head / sizes.Heads,
+                head % sizes.Heads,
+                first,
+                rows,
+                sizes.Size,
+                room + QueryBlock * sizes.Size,
+                out var oStride
+            );
+            for (var row = 0; row < rows; row++)
+                delta[head * sizes.Queries + first + row] = Dot(g + row * gStride, o + row * oStride, sizes.Size);
         });
         var turns = new int[sizes.Batch * sizes.Heads * queryBlocks];
         var hasFailed = false;
@@ -60,7 +70,7 @@ internal static unsafe class FlashBackward<TLanes, V>
             try
             {
                 var (pair, block) = (task / keyBlocks, (int)(task % keyBlocks));
-                new Task(forward, gradients, logSumExp, delta, sizes, turns, ref hasFailed).Run(
+                new Task(forward, gradients, querySums, logSumExp, delta, sizes, turns, ref hasFailed).Run(
                     pair / sizes.SharedHeads,
                     pair % sizes.SharedHeads,
                     block
@@ -107,6 +117,7 @@ internal static unsafe class FlashBackward<TLanes, V>
     private readonly ref struct Task(
         (HeadRows Query, HeadRows Key, HeadRows Value, HeadRows Gradient, HeadRows Output) forward,
         (HeadRows Query, HeadRows Key, HeadRows Value) gradients,
+        HeadRows querySums,
         float* logSumExp,
         float* delta,
         FlashSizes sizes,
@@ -125,7 +136,7 @@ internal static unsafe class FlashBackward<TLanes, V>
                 columns = Math.Min(KeyBlock, sizes.Keys - firstKey),
                 queryBlocks = (sizes.Queries + QueryBlock - 1) / QueryBlock;
             var keysTransposed = (s_buffer ??= new()).Get(
-                KeyBlock * (2 * size + 3 * padded) + QueryBlock * (2 * KeyBlock + 2 * size + 3 * padded)
+                KeyBlock * (3 * size + 3 * padded) + QueryBlock * (2 * KeyBlock + 2 * size + 3 * padded)
             );
             var valuesTransposed = keysTransposed + KeyBlock * size;
             var keys = valuesTransposed + KeyBlock * size;
@@ -137,25 +148,14 @@ internal static unsafe class FlashBackward<TLanes, V>
             var outputs = queries + QueryBlock * size;
             var queryPanels = outputs + QueryBlock * size;
             var outputPanels = queryPanels + QueryBlock * padded;
-            var querySums = outputPanels + QueryBlock * padded;
+            var blockSums = outputPanels + QueryBlock * padded;
+            var room = blockSums + QueryBlock * padded;
 
-            FlashBlocks.TransposeIntoPanels(
-                forward.Key.At(batch, shared, firstKey),
-                forward.Key.Stride,
-                columns,
-                size,
-                Width,
-                keysTransposed
-            );
-            FlashBlocks.TransposeIntoPanels(
-                forward.Value.At(batch, shared, firstKey),
-                forward.Value.Stride,
-                columns,
-                size,
-                Width,
-                valuesTransposed
-            );
-            FlashBlocks.CutIntoPanels(forward.Key.At(batch, shared, firstKey), forward.Key.Stride, columns, size, Width, KeyBlock, 1, keys);
+            var v = forward.Value.Read(batch, shared, firstKey, columns, size, room, out var valueStride);
+            FlashBlocks.TransposeIntoPanels(v, valueStride, columns, size, Width, valuesTransposed);
+            var k = forward.Key.Read(batch, shared, firstKey, columns, size, room, out var keyStride);
+            FlashBlocks.TransposeIntoPanels(k, keyStride, columns, size, Width, keysTransposed);
+            FlashBlocks.CutIntoPanels(k, keyStride, columns, size, Width, KeyBlock, 1, keys);
             new Span<float>(keySums, 2 * KeyBlock * padded).Clear();
             for (var head = shared * sizes.HeadsPerShared; head < (shared + 1) * sizes.HeadsPerShared; head++)
             {
@@ -168,15 +168,15 @@ internal static unsafe class FlashBackward<TLanes, V>
                     // Keys of this block that a row sees, counted from its first one.
                     var diagonal = sizes.IsCausal ? firstQuery - firstKey + 1 : columns;
                     var step = sizes.IsCausal ? 1 : 0;
-                    float* q = forward.Query.At(batch, head, firstQuery),
-                        g = forward.Gradient.At(batch, head, firstQuery);
-                    FlashBlocks.CopyRows(q, forward.Query.Stride, rows, size, sizes.Scale, queries);
-                    FlashBlocks.CopyRows(g, forward.Gradient.Stride, rows, size, 1, outputs);
+                    var q = forward.Query.Read(batch, head, firstQuery, rows, size, room, out var queryStride);
+                    var g = forward.Gradient.Read(batch, head, firstQuery, rows, size, room + QueryBlock * size, out var outputStride);
+                    FlashBlocks.CopyRows(q, queryStride, rows, size, sizes.Scale, queries);
+                    FlashBlocks.CopyRows(g, outputStride, rows, size, 1, outputs);
                     var missing = tiles * TileProduct.Rows - rows;
                     new Span<float>(queries + rows * size, missing * size).Clear();
                     new Span<float>(outputs + rows * size, missing * size).Clear();
-                    FlashBlocks.CutIntoPanels(q, forward.Query.Stride, rows, size, Width, QueryBlock, sizes.Scale, queryPanels);
-                    FlashBlocks.CutIntoPanels(g, forward.Gradient.Stride, rows, size, Width, QueryBlock, 1, outputPanels);
+                    FlashBlocks.CutIntoPanels(q, queryStride, rows, size, Width, QueryBlock, sizes.Scale, queryPanels);
+                    FlashBlocks.CutIntoPanels(g, outputStride, rows, size, Width, QueryBlock, 1, outputPanels);
                     for (var column = 0; column < columns; column += Width)
                     {
                         for (var row = 0; row < rows; row += TileProduct.Rows)
@@ -259,7 +259,7 @@ internal static unsafe class FlashBackward<TLanes, V>
                                 1,
                                 keys + column * KeyBlock,
                                 limit,
-                                querySums + row * padded + column,
+                                blockSums + row * padded + column,
                                 padded,
                                 adds: false
                             );
@@ -268,22 +268,30 @@ internal static unsafe class FlashBackward<TLanes, V>
                     var isAdded = AddInTurn(
                         ref turns[(batch * sizes.Heads + head) * queryBlocks + queryAt],
                         block,
-                        gradients.Query.At(batch, head, firstQuery),
-                        gradients.Query.Stride,
-                        querySums,
+                        querySums.Open(batch, head, firstQuery),
+                        querySums.Stride,
+                        blockSums,
                         padded,
                         rows
                     );
                     if (!isAdded)
                         return;
+                    if (!gradients.Query.IsSingle && block == CountBlocks(firstQuery + rows) - 1)
+                    {
+                        for (var row = firstQuery; row < firstQuery + rows; row++)
+                            gradients.Query.Write(querySums.Open(batch, head, row), 1, size, batch, head, row);
+                    }
                 }
             }
             for (var row = 0; row < columns; row++)
             {
-                FlashBlocks.CopyRows(keySums + row * padded, 0, 1, size, 1, gradients.Key.At(batch, shared, firstKey + row));
-                FlashBlocks.CopyRows(valueSums + row * padded, 0, 1, size, 1, gradients.Value.At(batch, shared, firstKey + row));
+                gradients.Key.Write(keySums + row * padded, 1, size, batch, shared, firstKey + row);
+                gradients.Value.Write(valueSums + row * padded, 1, size, batch, shared, firstKey + row);
             }
         }
+
+        // Blocks of keys that queries before a token see.
+        private int CountBlocks(int end) => ((sizes.IsCausal ? end : sizes.Keys) + KeyBlock - 1) / KeyBlock;
 
         // The first block of keys writes the gradients; the others add to them. False if another block has failed.
         [MethodImpl(MethodImplOptions.AggressiveOptimization)]

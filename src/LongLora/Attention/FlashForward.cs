@@ -6,7 +6,7 @@ namespace LongLora.Attention;
 // B batch, H query heads, J key-value heads, L queries, S keys, K head size
 
 /// <summary>
-/// The forward pass of <see cref="FlashAttention"/> in fp32. A block of queries of one head goes over the keys in blocks that fit into the
+/// The forward pass of <see cref="FlashAttention"/> computed in fp32. A block of queries of one head goes over the keys in blocks that fit into the
 /// second-level cache, with the largest score and the sum so far of each row (FlashAttention-2, arXiv 2307.08691). Blocks of queries do
 /// not depend on each other, so results do not depend on the number of threads.
 /// </summary>
@@ -59,15 +59,17 @@ internal static unsafe class FlashForward<TLanes, V>
         var padded = (size + Width - 1) / Width * Width;
         var rows = Math.Min(QueryBlock, sizes.Queries - firstQuery);
         var tiles = (rows + TileProduct.Rows - 1) / TileProduct.Rows;
-        var queries = (s_buffer ??= new()).Get(QueryBlock * (size + KeyBlock + padded + 2) + KeyBlock * (size + padded));
+        var queries = (s_buffer ??= new()).Get(QueryBlock * (size + KeyBlock + padded + 2) + KeyBlock * (2 * size + padded));
         var scores = queries + QueryBlock * size;
         var sums = scores + QueryBlock * KeyBlock;
         var keys = sums + QueryBlock * padded;
         var values = keys + KeyBlock * size;
         var largest = values + KeyBlock * padded;
         var weights = largest + QueryBlock;
+        var room = weights + QueryBlock;
 
-        FlashBlocks.CopyRows(query.At(batch, head, firstQuery), query.Stride, rows, size, sizes.Scale, queries);
+        var q = query.Read(batch, head, firstQuery, rows, size, room, out var queryStride);
+        FlashBlocks.CopyRows(q, queryStride, rows, size, sizes.Scale, queries);
         new Span<float>(queries + rows * size, (tiles * TileProduct.Rows - rows) * size).Clear();
         new Span<float>(sums, tiles * TileProduct.Rows * padded).Clear();
         new Span<float>(largest, rows).Fill(float.NegativeInfinity);
@@ -79,8 +81,10 @@ internal static unsafe class FlashForward<TLanes, V>
             // Keys of this block that a row sees, counted from its first one.
             var diagonal = sizes.IsCausal ? firstQuery - firstKey + 1 : columns;
             var step = sizes.IsCausal ? 1 : 0;
-            FlashBlocks.TransposeIntoPanels(key.At(batch, shared, firstKey), key.Stride, columns, size, Width, keys);
-            FlashBlocks.CutIntoPanels(value.At(batch, shared, firstKey), value.Stride, columns, size, Width, KeyBlock, 1, values);
+            var k = key.Read(batch, shared, firstKey, columns, size, room, out var keyStride);
+            FlashBlocks.TransposeIntoPanels(k, keyStride, columns, size, Width, keys);
+            var v = value.Read(batch, shared, firstKey, columns, size, room, out var valueStride);
+            FlashBlocks.CutIntoPanels(v, valueStride, columns, size, Width, KeyBlock, 1, values);
             for (var column = 0; column < columns; column += Width)
             {
                 for (var tile = 0; tile < tiles; tile++)
@@ -128,7 +132,7 @@ internal static unsafe class FlashForward<TLanes, V>
         }
         for (var row = 0; row < rows; row++)
         {
-            FlashBlocks.CopyRows(sums + row * padded, 0, 1, size, 1 / weights[row], output.At(batch, head, firstQuery + row));
+            output.Write(sums + row * padded, 1 / weights[row], size, batch, head, firstQuery + row);
             logSumExp[(batch * sizes.Heads + head) * sizes.Queries + firstQuery + row] = largest[row] + MathF.Log(weights[row]);
         }
     }

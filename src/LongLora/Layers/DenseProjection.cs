@@ -120,6 +120,6 @@ internal sealed class DenseProjection(Weight weight, Weight? bias = null) : IPro
         if (a.dtype == target.dtype)
             target.AddTimes(a, b, scale);
         else
-            target.add_(a.Times(b), Scalars.Of(scale));
+            target.AddScaled(a.Times(b), scale);
     }
 }

@@ -19,7 +19,7 @@ internal sealed unsafe class GatedActivation(string name)
         if (!IsLoop(gate) || !IsLoop(up))
             return _function(gate).mul(up);
         var (count, size) = (gate.numel() / gate.size(-1), gate.size(-1));
-        var output = empty(gate.shape, ScalarType.Float32);
+        var output = empty(gate.shape, gate.dtype);
         var (gates, ups, results) = (new RowsAt(gate), new RowsAt(up), new RowsAt(output));
         HostLoop.ForRows(count, size, (first, some) => SiluRows.Multiply(gates, ups, results, first, some, size));
         GC.KeepAlive(gate);
@@ -45,6 +45,8 @@ internal sealed unsafe class GatedActivation(string name)
             GC.KeepAlive(gate);
             GC.KeepAlive(up);
             GC.KeepAlive(gradient);
+            GC.KeepAlive(gateGradient);
+            GC.KeepAlive(upGradient);
             return;
         }
         using var scope = NewDisposeScope();

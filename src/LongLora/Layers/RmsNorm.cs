@@ -27,12 +27,9 @@ internal sealed class RmsNorm(Weight? weight, double epsilon, bool isOffset = fa
             return Compute(input);
         var rows = HostLoop.Lay(input);
         var (output, size) = (empty_like(rows), rows.size(-1));
-        float* x = (float*)NativeTensor.GetPointer(rows),
-            y = (float*)NativeTensor.GetPointer(output),
-            scales = ReadScales(size);
-        HostLoop.ForRows(rows.numel() / size, size, (first, count) =>
-            RmsRows.Normalize(x + first * size, scales, epsilon, y + first * size, count, size)
-        );
+        var (x, y) = (new RowsAt(rows), new RowsAt(output));
+        var scales = ReadScales(size);
+        HostLoop.ForRows(rows.numel() / size, size, (first, count) => RmsRows.Normalize(x, scales, epsilon, y, first, count, size));
         GC.KeepAlive(rows);
         return output;
     }
@@ -47,14 +44,10 @@ internal sealed class RmsNorm(Weight? weight, double epsilon, bool isOffset = fa
         var (rows, outer) = (HostLoop.Lay(input), HostLoop.Lay(gradient));
         var (inner, size) = (empty_like(rows), rows.size(-1));
         var count = rows.numel() / size;
-        float* x = (float*)NativeTensor.GetPointer(rows),
-            g = (float*)NativeTensor.GetPointer(outer),
-            result = (float*)NativeTensor.GetPointer(inner),
-            scales = ReadScales(size);
+        var (x, g, result) = (new RowsAt(rows), new RowsAt(outer), new RowsAt(inner));
+        var scales = ReadScales(size);
         if (weight is not { IsTrained: true })
-            HostLoop.ForRows(count, size, (first, some) =>
-                RmsRows.Differentiate(x + first * size, g + first * size, scales, epsilon, result + first * size, null, some, size)
-            );
+            HostLoop.ForRows(count, size, (first, some) => RmsRows.Differentiate(x, g, scales, epsilon, result, null, first, some, size));
         else
         {
             // Sums of a fixed number of rows, so the gradient does not depend on the number of threads.
@@ -66,8 +59,7 @@ internal sealed class RmsNorm(Weight? weight, double epsilon, bool isOffset = fa
                 for (var piece = firstPiece; piece < firstPiece + somePieces; piece++)
                 {
                     var (first, some) = (piece * RmsRows.PerSum, Math.Min(RmsRows.PerSum, count - piece * RmsRows.PerSum));
-                    var at = first * size;
-                    RmsRows.Differentiate(x + at, g + at, scales, epsilon, result + at, sumsAt + piece * size, some, size);
+                    RmsRows.Differentiate(x, g, scales, epsilon, result, sumsAt + piece * size, first, some, size);
                 }
             });
             weight.GetGradient().add_(sums.sum(0, type: ScalarType.Float32), Scalars.One);

@@ -6,7 +6,7 @@ namespace LongLora.Layers;
 
 // D numbers in a row, w their scales, s = 1 / sqrt(mean(x²) + ε)
 
-/// <summary>The loops of <see cref="RmsNorm"/> over fp32 rows in memory.</summary>
+/// <summary>The loops of <see cref="RmsNorm"/> over rows in memory.</summary>
 internal static unsafe class RmsRows
 {
     /// <summary>Rows whose parts of the gradient of the scales are added to each other first.</summary>
@@ -14,16 +14,20 @@ internal static unsafe class RmsRows
 
     /// <summary>y = w s x.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    public static void Normalize(float* x, float* scales, double epsilon, float* y, long count, long size)
+    public static void Normalize(RowsAt inputs, float* scales, double epsilon, RowsAt results, long first, long count, long size)
     {
-        for (var end = x + count * size; x < end; x += size, y += size)
+        var room = HostLoop.GetRoom(2 * size);
+        for (var row = first; row < first + count; row++)
         {
+            float* x = inputs.Read(row, size, room),
+                y = results.Open(row, room + size);
             var factor = ComputeFactor(x, epsilon, size);
             var (i, width) = (0L, Vector<float>.Count);
             for (; i + width <= size; i += width)
                 (Vector.Load(x + i) * factor * Vector.Load(scales + i)).Store(y + i);
             for (; i < size; i++)
                 y[i] = x[i] * factor * scales[i];
+            results.Close(row, size, y);
         }
     }
 
@@ -31,11 +35,25 @@ internal static unsafe class RmsRows
     /// For the gradient g of y: that of x, s w g - x s³ sum(w g x) / D; and to <paramref name="sums"/>, if given, it adds that of w, s g x.
     /// </summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    public static void Differentiate(float* x, float* g, float* scales, double epsilon, float* result, float* sums, long count, long size)
+    public static void Differentiate(
+        RowsAt inputs,
+        RowsAt gradients,
+        float* scales,
+        double epsilon,
+        RowsAt results,
+        float* sums,
+        long first,
+        long count,
+        long size
+    )
     {
+        var room = HostLoop.GetRoom(3 * size);
         var width = Vector<float>.Count;
-        for (var end = x + count * size; x < end; x += size, g += size, result += size)
+        for (var row = first; row < first + count; row++)
         {
+            float* x = inputs.Read(row, size, room),
+                g = gradients.Read(row, size, room + size),
+                result = results.Open(row, room + 2 * size);
             var factor = ComputeFactor(x, epsilon, size);
             var part = MultiplyAndSum(x, g, scales, size) * factor * factor / size;
             var i = 0L;
@@ -53,6 +71,7 @@ internal static unsafe class RmsRows
                 if (sums is not null)
                     sums[i] += g[i] * x[i] * factor;
             }
+            results.Close(row, size, result);
         }
     }
 

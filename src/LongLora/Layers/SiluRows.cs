@@ -6,7 +6,7 @@ namespace LongLora.Layers;
 
 // a the gate, u up, y = a σ(a) u
 
-/// <summary>The loops of <see cref="GatedActivation"/> with SiLU over fp32 rows in memory.</summary>
+/// <summary>The loops of <see cref="GatedActivation"/> with SiLU over rows in memory.</summary>
 internal static unsafe class SiluRows
 {
     // e to this is still finite, and σ of its negative is 0 to all digits.
@@ -18,11 +18,12 @@ internal static unsafe class SiluRows
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public static void Multiply(RowsAt gates, RowsAt ups, RowsAt results, long first, long count, long size)
     {
+        var room = HostLoop.GetRoom(3 * size);
         for (var row = first; row < first + count; row++)
         {
-            float* a = gates[row],
-                u = ups[row],
-                y = results[row];
+            float* a = gates.Read(row, size, room),
+                u = ups.Read(row, size, room + size),
+                y = results.Open(row, room + 2 * size);
             var i = 0L;
             for (; i + Width <= size; i += Width)
             {
@@ -31,6 +32,7 @@ internal static unsafe class SiluRows
             }
             for (; i < size; i++)
                 y[i] = a[i] * Sigmoid(a[i]) * u[i];
+            results.Close(row, size, y);
         }
     }
 
@@ -47,13 +49,14 @@ internal static unsafe class SiluRows
         long size
     )
     {
+        var room = HostLoop.GetRoom(5 * size);
         for (var row = first; row < first + count; row++)
         {
-            float* a = gates[row],
-                u = ups[row],
-                g = gradients[row],
-                ofA = gateGradients[row],
-                ofU = upGradients[row];
+            float* a = gates.Read(row, size, room),
+                u = ups.Read(row, size, room + size),
+                g = gradients.Read(row, size, room + 2 * size),
+                ofA = gateGradients.Open(row, room + 3 * size),
+                ofU = upGradients.Open(row, room + 4 * size);
             var i = 0L;
             for (; i + Width <= size; i += Width)
             {
@@ -71,6 +74,8 @@ internal static unsafe class SiluRows
                 ofU[i] = outer * a[i] * share;
                 ofA[i] = outer * up * (share + a[i] * share * (1 - share));
             }
+            gateGradients.Close(row, size, ofA);
+            upGradients.Close(row, size, ofU);
         }
     }
 

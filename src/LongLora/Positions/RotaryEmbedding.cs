@@ -253,16 +253,22 @@ internal sealed class RotaryEmbedding : IDisposable
             size = heads.size(3),
             half = _cos.size(-1),
             positions = _cos.numel() / half;
-        float* x = (float*)NativeTensor.GetPointer(heads),
-            y = (float*)NativeTensor.GetPointer(output),
-            cos = (float*)NativeTensor.GetPointer(_cos),
+        var rows = (heads.size(0) * heads.size(1), perToken * size);
+        using Tensor inputs = heads.view(rows.Item1, rows.Item2),
+            outputs = output.view(rows.Item1, rows.Item2);
+        var (x, y) = (new RowsAt(inputs), new RowsAt(outputs));
+        float* cos = (float*)NativeTensor.GetPointer(_cos),
             sin = (float*)NativeTensor.GetPointer(_sin);
-        HostLoop.ForRows(heads.size(0) * heads.size(1), perToken * size, (first, count) =>
+        HostLoop.ForRows(rows.Item1, rows.Item2, (first, count) =>
         {
+            var room = HostLoop.GetRoom(rows.Item2);
             for (var token = first; token < first + count; token++)
             {
-                var (at, table) = (token * perToken * size, token % positions * half);
-                RotateHeads(x + at, y + at, perToken, size, cos + table, sin + table, half, isBack);
+                var table = token % positions * half;
+                float* from = x.Read(token, rows.Item2, room),
+                    to = y.Open(token, room);
+                RotateHeads(from, to, perToken, size, cos + table, sin + table, half, isBack);
+                y.Close(token, rows.Item2, to);
             }
         });
         GC.KeepAlive(heads);

@@ -32,7 +32,7 @@ internal static unsafe class NarrowProduct
         columns < Width
         && Avx2.IsSupported
         && Fma.IsSupported
-        && HostLoop.Takes(rows)
+        && HostLoop.TakesInPlace(rows)
         && rows.dim() == 2
         && rows.stride(1) == 1
         && Math.Min(rows.size(0), rows.size(1)) >= TileRows

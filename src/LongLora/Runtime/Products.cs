@@ -20,7 +20,7 @@ internal static class Products
         var (used, added) = (weight.In(rows.dtype), bias?.In(rows.dtype));
         if (IsWidened(rows))
             return nn.functional.linear(Widen(rows), Widen(used), added is null ? null : Widen(added)).to(rows.dtype);
-        return added is null && NarrowProduct.Takes(rows, used.size(0)) && HostLoop.Takes(used)
+        return added is null && NarrowProduct.Takes(rows, used.size(0)) && HostLoop.TakesInPlace(used)
             ? NarrowProduct.Multiply(rows, used.t())
             : nn.functional.linear(rows, used, added);
     }
@@ -41,7 +41,7 @@ internal static class Products
     /// <summary>a b, for matrices of one type.</summary>
     public static Tensor Times(this Tensor a, Tensor b) =>
         IsWidened(a) ? Widen(a).mm(Widen(b)).to(a.dtype)
-        : NarrowProduct.Takes(a, b.size(1)) && HostLoop.Takes(b) ? NarrowProduct.Multiply(a, b)
+        : NarrowProduct.Takes(a, b.size(1)) && HostLoop.TakesInPlace(b) ? NarrowProduct.Multiply(a, b)
         : a.mm(b);
 
     /// <summary>target += scale a b in place, for matrices of one type.</summary>
@@ -50,9 +50,9 @@ internal static class Products
         using var scope = NewDisposeScope();
         if (IsWidened(a))
             target.add_(Widen(a).mm(Widen(b)), Scalars.Of(scale));
-        else if (NarrowProduct.Takes(a.t(), b.size(1)) && HostLoop.Takes(b) && HostLoop.Takes(target))
+        else if (NarrowProduct.Takes(a.t(), b.size(1)) && HostLoop.TakesInPlace(b) && HostLoop.TakesInPlace(target))
             NarrowProduct.AddTransposed(target, a.t(), b, scale);
-        else if (NarrowProduct.Takes(b, a.size(0)) && HostLoop.Takes(a) && HostLoop.Takes(target))
+        else if (NarrowProduct.Takes(b, a.size(0)) && HostLoop.TakesInPlace(a) && HostLoop.TakesInPlace(target))
             NarrowProduct.AddTransposed(target.t(), b, a.t(), scale);
         else
             target.addmm_(a, b, 1, (float)scale);

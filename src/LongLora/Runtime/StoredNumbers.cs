@@ -12,6 +12,9 @@ internal static unsafe class StoredNumbers
     // 2^112
     private const float HalfFactor = 5.192296858534828e33f;
 
+    // As libtorch writes it in bf16.
+    private const ushort NotANumber = 0x7FC0;
+
     /// <summary>Σ w x.</summary>
     /// <param name="weights">w, stored.</param>
     /// <param name="x">As many numbers.</param>
@@ -68,6 +71,22 @@ internal static unsafe class StoredNumbers
         }
     }
 
+    /// <summary>Writes numbers times a factor in the type that they are stored in, rounded to the nearest, or to even halfway.</summary>
+    /// <param name="numbers">The first of them.</param>
+    /// <param name="factor">The factor.</param>
+    /// <param name="count">How many.</param>
+    /// <param name="type">fp32 or bf16.</param>
+    /// <param name="address">Where to.</param>
+    public static void Write(float* numbers, float factor, long count, ScalarType type, nint address)
+    {
+        if (type == ScalarType.BFloat16)
+            Round(numbers, factor, count, (ushort*)address);
+        else if (type == ScalarType.Float32)
+            Scale(numbers, factor, count, (float*)address);
+        else
+            throw new ShapeException($"Cannot write numbers of type {type} here. Use fp32 or bf16.");
+    }
+
     /// <summary>Writes code · scale for consecutive signed bytes.</summary>
     /// <param name="codes">The bytes.</param>
     /// <param name="scale">The factor.</param>
@@ -104,6 +123,56 @@ internal static unsafe class StoredNumbers
         if (magnitude >= 0x0F80_0000)
             number |= 0x7F80_0000;
         return BitConverter.UInt32BitsToSingle(number | (bits & 0x8000u) << 16);
+    }
+
+    /// <summary>sums += factor x.</summary>
+    /// <param name="sums">The first of them.</param>
+    /// <param name="numbers">x.</param>
+    /// <param name="factor">The factor.</param>
+    /// <param name="count">How many.</param>
+    public static void AddScaled(float* sums, float* numbers, float factor, long count)
+    {
+        var (i, width) = (0L, Vector<float>.Count);
+        for (; i + width <= count; i += width)
+            (Vector.Load(sums + i) + Vector.Load(numbers + i) * factor).Store(sums + i);
+        for (; i < count; i++)
+            sums[i] += numbers[i] * factor;
+    }
+
+    private static void Scale(float* numbers, float factor, long count, float* to)
+    {
+        var (i, width) = (0L, Vector<float>.Count);
+        for (; i + width <= count; i += width)
+            (Vector.Load(numbers + i) * factor).Store(to + i);
+        for (; i < count; i++)
+            to[i] = numbers[i] * factor;
+    }
+
+    private static void Round(float* numbers, float factor, long count, ushort* to)
+    {
+        var (i, width) = (0L, Vector<float>.Count);
+        for (; i + 2 * width <= count; i += 2 * width)
+            Vector
+                .Narrow(RoundToUpper(Vector.Load(numbers + i) * factor), RoundToUpper(Vector.Load(numbers + i + width) * factor))
+                .Store(to + i);
+        for (; i < count; i++)
+            to[i] = RoundToBf16(numbers[i] * factor);
+    }
+
+    // The upper half, rounded.
+    private static ushort RoundToBf16(float number)
+    {
+        var bits = BitConverter.SingleToUInt32Bits(number);
+        return float.IsNaN(number) ? NotANumber : (ushort)((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16);
+    }
+
+    // As RoundToBf16 does it, in the lower halves.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Vector<uint> RoundToUpper(Vector<float> numbers)
+    {
+        var bits = numbers.As<float, uint>();
+        var rounded = (bits + new Vector<uint>(0x7FFF) + ((bits >> 16) & Vector<uint>.One)) >> 16;
+        return Vector.ConditionalSelect(Vector.Equals(numbers, numbers).As<int, uint>(), rounded, new Vector<uint>(NotANumber));
     }
 
     private static void Widen<TStored, T>(T* from, long count, float* to)

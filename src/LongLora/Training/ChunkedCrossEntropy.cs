@@ -102,17 +102,20 @@ internal static class ChunkedCrossEntropy
     {
         var (count, size) = (logits.size(0), logits.size(1));
         var (losses, ids) = (zeros([count], ScalarType.Float64), HostLoop.Lay(targets));
-        var at = (float*)NativeTensor.GetPointer(logits);
+        var rows = new RowsAt(logits);
         var wanted = (long*)NativeTensor.GetPointer(ids);
         var lossAt = (double*)NativeTensor.GetPointer(losses);
         HostLoop.ForRows(count, size, (first, some) =>
         {
+            var room = HostLoop.GetRoom(size);
             for (var row = first; row < first + some; row++)
             {
+                var own = rows.Read(row, size, room);
                 if (wanted[row] < 0)
-                    new Span<float>(at + row * size, (int)size).Clear();
+                    new Span<float>(own, (int)size).Clear();
                 else
-                    lossAt[row] = SoftmaxRow.Differentiate(at + row * size, size, wanted[row], (float)scale);
+                    lossAt[row] = SoftmaxRow.Differentiate(own, size, wanted[row], (float)scale);
+                rows.Close(row, size, own);
             }
         });
         GC.KeepAlive(ids);

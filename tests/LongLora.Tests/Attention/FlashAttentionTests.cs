@@ -62,6 +62,44 @@ public sealed class FlashAttentionTests
         }
     }
 
+    // Several blocks of keys and of queries, and ends within a block.
+    [Theory]
+    [InlineData(400, true)]
+    [InlineData(400, false)]
+    [InlineData(49, true)]
+    public void In_bf16_both_passes_round_what_they_give_in_fp32(int length, bool causal)
+    {
+        using var scope = NewDisposeScope();
+        manual_seed(26);
+        Tensor Narrow(int heads) => Heads(2, heads, length, 48).to(ScalarType.BFloat16);
+        Tensor[] narrow = [Narrow(6), Narrow(2), Narrow(2), Narrow(6)];
+        Tensor[] wide = [.. narrow.Select(t => t.to(ScalarType.Float32))];
+        Assert.SkipUnless(FlashAttention.Takes(narrow[0]), "This processor computes attention through libtorch.");
+        foreach (var isWide in new[] { false, true })
+        {
+            var made = Run(narrow[0], narrow[1], narrow[2], narrow[3], causal, isWide);
+            var (output, sums) = FlashAttention.Forward(wide[0], wide[1], wide[2], causal, isWide);
+            Near.AssertEqual(output.to(ScalarType.BFloat16), made[0], 0);
+            Near.AssertEqual(sums, made[1], 0);
+            // The backward pass reads the rounded output.
+            var (q, k, v) = FlashAttention.Backward(
+                wide[3],
+                wide[0],
+                wide[1],
+                wide[2],
+                made[0].to(ScalarType.Float32),
+                sums,
+                causal,
+                isWide
+            );
+            foreach (var (expected, actual) in new[] { q, k, v }.Zip(made.Skip(2)))
+            {
+                Assert.Equal(ScalarType.BFloat16, actual.dtype);
+                Near.AssertEqual(expected.to(ScalarType.BFloat16), actual, 0);
+            }
+        }
+    }
+
     [Fact]
     public void Results_do_not_depend_on_threads_batch_or_other_heads()
     {

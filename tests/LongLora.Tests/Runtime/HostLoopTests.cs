@@ -165,6 +165,77 @@ public sealed class HostLoopTests
         }
     }
 
+    // An odd size, so that there is a rest behind the last vector.
+    [Theory]
+    [InlineData(37)]
+    [InlineData(256)]
+    public void Loops_in_bf16_round_what_they_give_in_fp32(int size)
+    {
+        using var scope = NewDisposeScope();
+        using var noGradient = no_grad();
+        manual_seed(6);
+        using var weight = new Weight("norm.weight", randn(size));
+        weight.Value.requires_grad_(true);
+        var (norm, activation) = (new RmsNorm(weight, 1e-5), new GatedActivation("silu"));
+        using var positions = RotaryEmbedding.Create(MakeConfig(isInterleaved: false, 64), 60);
+        Tensor[] inputs = [.. Enumerable.Range(0, 3).Select(_ => randn(200, size).to(ScalarType.BFloat16))];
+        var heads = randn(2, 60, 5, 64).to(ScalarType.BFloat16);
+
+        List<Tensor> Run(ScalarType type)
+        {
+            var (x, y, z) = (inputs[0].to(type), inputs[1].to(type), inputs[2].to(type));
+            var (ofGate, ofUp) = (empty_like(x), empty_like(x));
+            weight.GetGradient().zero_();
+            activation.Backward(x, y, z, ofGate, ofUp);
+            List<Tensor> made =
+            [
+                norm.Forward(x),
+                norm.Backward(x, y),
+                activation.Forward(x, y),
+                ofGate,
+                ofUp,
+                positions.Rotate(heads.to(type)),
+                positions.RotateBack(heads.to(type)),
+            ];
+            Assert.All(made, m => Assert.Equal(type, m.dtype));
+            var sums = ones(200, size);
+            sums.AddScaled(y, 0.5);
+            return [.. made, weight.GetGradient().clone(), sums];
+        }
+
+        foreach (var (expected, made) in Run(ScalarType.Float32).Zip(Run(ScalarType.BFloat16)))
+            Near.AssertEqual(expected.to(made.dtype), made, 0);
+    }
+
+    // Every upper half with lower halves around those that decide.
+    [Fact]
+    public unsafe void Rounding_to_bf16_gives_the_bits_of_libtorch()
+    {
+        using var scope = NewDisposeScope();
+        uint[] lower = [0, 1, 0x7FFF, 0x8000, 0x8001, 0xFFFF];
+        float[] numbers =
+        [
+            .. Enumerable.Range(0, 1 << 16).SelectMany(u => lower.Select(l => BitConverter.UInt32BitsToSingle((uint)u << 16 | l))),
+        ];
+        var expected = tensor(numbers).to(ScalarType.BFloat16);
+        var made = empty(numbers.Length, ScalarType.BFloat16);
+        var to = NativeTensor.GetPointer(made);
+        fixed (float* from = numbers)
+        {
+            StoredNumbers.Write(from, 1, numbers.Length - 1, ScalarType.BFloat16, to);
+            StoredNumbers.Write(from + numbers.Length - 1, 1, 1, ScalarType.BFloat16, to + 2 * (numbers.Length - 1));
+        }
+        ushort* wanted = (ushort*)NativeTensor.GetPointer(expected),
+            given = (ushort*)to;
+        for (var i = 0; i < numbers.Length; i++)
+            Assert.True(
+                float.IsNaN(numbers[i]) ? (given[i] & 0x7FFF) > 0x7F80 : given[i] == wanted[i],
+                $"{numbers[i]:R} became {given[i]:X4}, not {wanted[i]:X4}"
+            );
+        var error = Assert.Throws<ShapeException>(() => StoredNumbers.Write((float*)to, 1, 1, ScalarType.Int8, to));
+        Assert.Contains("Int8", error.Message, StringComparison.Ordinal);
+    }
+
     private static void OnThreads(int count, Action action)
     {
         var before = get_num_threads();
