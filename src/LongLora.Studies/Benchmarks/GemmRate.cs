@@ -1,6 +1,7 @@
 using System.Diagnostics;
 using LongLora.Layers;
 using LongLora.Models;
+using LongLora.Runtime;
 using LongLora.Training;
 using TorchSharp;
 using static TorchSharp.torch;
@@ -105,10 +106,10 @@ internal static class GemmRate
         var result = MakeMatrix(rows, columns);
         void Multiply()
         {
-            if (kind == Kind.WeightGradient)
-                result.addmm_(left, right, 1, 1);
+            if (kind == Kind.WeightGradient && result.dtype != ScalarType.BFloat16)
+                result.AddTimes(left, right, 1);
             else
-                left.mm(right).Dispose();
+                left.Times(right).Dispose();
         }
         void Wait()
         {

@@ -9,8 +9,8 @@ namespace LongLora.Attention;
 
 /// <summary>
 /// Attention on the CPU that never holds more than a block of scores, outside autograd: softmax(q kᵀ / sqrt(K)) v, causal or not. On
-/// x86-64 it is computed here, in fp32 for heads in fp32 or bf16; on other processors and for other types by libtorch's fused kernel. libtorch
-/// multiplies the blocks by general products, which pack their operands anew each time.
+/// x86-64 it is computed here, in fp32 for heads in fp32 or bf16; on other processors and for other types by libtorch's fused kernel.
+/// libtorch multiplies the blocks by general products, which pack their operands anew each time.
 /// </summary>
 internal static unsafe class FlashAttention
 {

@@ -6,9 +6,9 @@ namespace LongLora.Attention;
 // B batch, H query heads, J key-value heads, L queries, S keys, K head size
 
 /// <summary>
-/// The backward pass of <see cref="FlashAttention"/>, computed in fp32. A block of keys goes over all queries that see it and sums the gradients of
-/// its keys and values in the second-level cache. Several blocks of keys give gradients to one block of queries; they add them in the
-/// order of the keys, each when its turn comes, so results do not depend on the number of threads. Threads rarely wait, because each
+/// The backward pass of <see cref="FlashAttention"/>, computed in fp32. A block of keys goes over all queries that see it and sums the
+/// gradients of its keys and values in the second-level cache. Several blocks of keys give gradients to one block of queries; they add them
+/// in the order of the keys, each when its turn comes, so results do not depend on the number of threads. Threads rarely wait, because each
 /// starts a block of queries behind the one before.
 /// </summary>
 internal static unsafe class FlashBackward<TLanes, V>
@@ -152,10 +152,10 @@ internal static unsafe class FlashBackward<TLanes, V>
             var room = blockSums + QueryBlock * padded;
 
             var v = forward.Value.Read(batch, shared, firstKey, columns, size, room, out var valueStride);
-            FlashBlocks.TransposeIntoPanels(v, valueStride, columns, size, Width, valuesTransposed);
+            TilePanels.TransposeIntoPanels(v, valueStride, columns, size, Width, 1, valuesTransposed);
             var k = forward.Key.Read(batch, shared, firstKey, columns, size, room, out var keyStride);
-            FlashBlocks.TransposeIntoPanels(k, keyStride, columns, size, Width, keysTransposed);
-            FlashBlocks.CutIntoPanels(k, keyStride, columns, size, Width, KeyBlock, 1, keys);
+            TilePanels.TransposeIntoPanels(k, keyStride, columns, size, Width, 1, keysTransposed);
+            TilePanels.CutIntoPanels(k, keyStride, columns, size, Width, KeyBlock, 1, keys);
             new Span<float>(keySums, 2 * KeyBlock * padded).Clear();
             for (var head = shared * sizes.HeadsPerShared; head < (shared + 1) * sizes.HeadsPerShared; head++)
             {
@@ -170,13 +170,13 @@ internal static unsafe class FlashBackward<TLanes, V>
                     var step = sizes.IsCausal ? 1 : 0;
                     var q = forward.Query.Read(batch, head, firstQuery, rows, size, room, out var queryStride);
                     var g = forward.Gradient.Read(batch, head, firstQuery, rows, size, room + QueryBlock * size, out var outputStride);
-                    FlashBlocks.CopyRows(q, queryStride, rows, size, sizes.Scale, queries);
-                    FlashBlocks.CopyRows(g, outputStride, rows, size, 1, outputs);
+                    TilePanels.CopyRows(q, queryStride, rows, size, sizes.Scale, queries);
+                    TilePanels.CopyRows(g, outputStride, rows, size, 1, outputs);
                     var missing = tiles * TileProduct.Rows - rows;
                     new Span<float>(queries + rows * size, missing * size).Clear();
                     new Span<float>(outputs + rows * size, missing * size).Clear();
-                    FlashBlocks.CutIntoPanels(q, queryStride, rows, size, Width, QueryBlock, sizes.Scale, queryPanels);
-                    FlashBlocks.CutIntoPanels(g, outputStride, rows, size, Width, QueryBlock, 1, outputPanels);
+                    TilePanels.CutIntoPanels(q, queryStride, rows, size, Width, QueryBlock, sizes.Scale, queryPanels);
+                    TilePanels.CutIntoPanels(g, outputStride, rows, size, Width, QueryBlock, 1, outputPanels);
                     for (var column = 0; column < columns; column += Width)
                     {
                         for (var row = 0; row < rows; row += TileProduct.Rows)

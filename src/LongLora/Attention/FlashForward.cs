@@ -6,9 +6,9 @@ namespace LongLora.Attention;
 // B batch, H query heads, J key-value heads, L queries, S keys, K head size
 
 /// <summary>
-/// The forward pass of <see cref="FlashAttention"/> computed in fp32. A block of queries of one head goes over the keys in blocks that fit into the
-/// second-level cache, with the largest score and the sum so far of each row (FlashAttention-2, arXiv 2307.08691). Blocks of queries do
-/// not depend on each other, so results do not depend on the number of threads.
+/// The forward pass of <see cref="FlashAttention"/>, computed in fp32. A block of queries of one head goes over the keys in blocks that fit
+/// into the second-level cache, with the largest score and the sum so far of each row (FlashAttention-2, arXiv 2307.08691). Blocks of
+/// queries do not depend on each other, so results do not depend on the number of threads.
 /// </summary>
 internal static unsafe class FlashForward<TLanes, V>
     where TLanes : ILanes<V>
@@ -69,7 +69,7 @@ internal static unsafe class FlashForward<TLanes, V>
         var room = weights + QueryBlock;
 
         var q = query.Read(batch, head, firstQuery, rows, size, room, out var queryStride);
-        FlashBlocks.CopyRows(q, queryStride, rows, size, sizes.Scale, queries);
+        TilePanels.CopyRows(q, queryStride, rows, size, sizes.Scale, queries);
         new Span<float>(queries + rows * size, (tiles * TileProduct.Rows - rows) * size).Clear();
         new Span<float>(sums, tiles * TileProduct.Rows * padded).Clear();
         new Span<float>(largest, rows).Fill(float.NegativeInfinity);
@@ -82,9 +82,9 @@ internal static unsafe class FlashForward<TLanes, V>
             var diagonal = sizes.IsCausal ? firstQuery - firstKey + 1 : columns;
             var step = sizes.IsCausal ? 1 : 0;
             var k = key.Read(batch, shared, firstKey, columns, size, room, out var keyStride);
-            FlashBlocks.TransposeIntoPanels(k, keyStride, columns, size, Width, keys);
+            TilePanels.TransposeIntoPanels(k, keyStride, columns, size, Width, 1, keys);
             var v = value.Read(batch, shared, firstKey, columns, size, room, out var valueStride);
-            FlashBlocks.CutIntoPanels(v, valueStride, columns, size, Width, KeyBlock, 1, values);
+            TilePanels.CutIntoPanels(v, valueStride, columns, size, Width, KeyBlock, 1, values);
             for (var column = 0; column < columns; column += Width)
             {
                 for (var tile = 0; tile < tiles; tile++)

@@ -67,7 +67,7 @@ internal abstract unsafe class QuantizedProjection : IProjection, IDisposable
         {
             result = empty([rows.size(0), count], rows.dtype, rows.device);
             ForEachTile(count, InputSize, (first, size) =>
-                Multiply(result.narrow(1, first, size), rows, Widen((start + first, size), (0, InputSize), rows.dtype).t())
+                Products.WriteTimes(result.narrow(1, first, size), rows, Widen((start + first, size), (0, InputSize), rows.dtype).t())
             );
         }
         if (bias is not null)
@@ -100,7 +100,7 @@ internal abstract unsafe class QuantizedProjection : IProjection, IDisposable
         var result = empty([gradient.size(0), count], gradient.dtype, gradient.device);
         // Tiles of columns instead of rows: each column of the result is written once.
         ForEachTile(count, matrixRows.Item2, (first, size) =>
-            Multiply(result.narrow(1, first, size), gradient, Widen(matrixRows, (start + first, size), gradient.dtype))
+            Products.WriteTimes(result.narrow(1, first, size), gradient, Widen(matrixRows, (start + first, size), gradient.dtype))
         );
         return result.MoveToOuterDisposeScope();
     }
@@ -157,14 +157,5 @@ internal abstract unsafe class QuantizedProjection : IProjection, IDisposable
             using var scope = NewDisposeScope();
             action(start, Math.Min(tile, total - start));
         }
-    }
-
-    // With a factor of 0 the old content of the target is not read.
-    private static void Multiply(Tensor target, Tensor a, Tensor b)
-    {
-        if (Products.IsWidened(a))
-            target.copy_(a.Times(b));
-        else
-            target.addmm_(a, b, 0, 1);
     }
 }

@@ -12,7 +12,7 @@ namespace LongLora.Runtime;
 internal static class ComputeProfile
 {
     // libtorch's own variable, which makes it use older instructions than the processor has.
-    private const string LevelVariable = "ATEN_CPU_CAPABILITY";
+    internal const string LevelVariable = "ATEN_CPU_CAPABILITY";
 
     /// <summary>The profile in words, such as <c>x64 AVX-512, 8 threads</c>, or <c>x64 AVX-512, 8 threads, bf16</c>.</summary>
     /// <param name="device">A device's name.</param>
@@ -35,13 +35,15 @@ internal static class ComputeProfile
     private static string NameOnCuda(ComputePrecision precision) =>
         precision == ComputePrecision.Bf16 ? "" : ", " + precision.ToString().ToLowerInvariant();
 
+    private static string Wide => Processor.IsFasterThanMkl ? "AVX-512 (own products)" : "AVX-512";
+
     private static string FindLevel() =>
         Environment.GetEnvironmentVariable(LevelVariable) switch
         {
             "default" => "baseline",
             "avx2" => "AVX2",
-            "avx512" => "AVX-512",
-            _ => Avx512BW.VL.IsSupported && Avx512DQ.VL.IsSupported ? "AVX-512"
+            "avx512" => Wide,
+            _ => Avx512BW.VL.IsSupported && Avx512DQ.VL.IsSupported ? Wide
             : Avx2.IsSupported && Fma.IsSupported ? "AVX2"
             : "baseline",
         };

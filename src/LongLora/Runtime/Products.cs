@@ -22,7 +22,7 @@ internal static class Products
             return nn.functional.linear(Widen(rows), Widen(used), added is null ? null : Widen(added)).to(rows.dtype);
         return added is null && NarrowProduct.Takes(rows, used.size(0)) && HostLoop.TakesInPlace(used)
             ? NarrowProduct.Multiply(rows, used.t())
-            : nn.functional.linear(rows, used, added);
+            : LinearInBlocks(rows, used, added) ?? nn.functional.linear(rows, used, added);
     }
 
     /// <summary>Writes x Wᵀ into a matrix, with the bits of <see cref="Linear"/>; false if it cannot, and nothing is written.</summary>
@@ -34,7 +34,12 @@ internal static class Products
         if (weight.dtype != rows.dtype || IsWidened(rows) || NarrowProduct.Takes(rows, weight.size(0)))
             return false;
         using var transposed = weight.detach().t();
-        result.addmm_(rows, transposed, 0, 1);
+        if (!BlockProduct.Takes(rows, transposed))
+            result.addmm_(rows, transposed, 0, 1);
+        else if (BlockProduct.Fits(result))
+            BlockProduct.MultiplyInto(result, rows, transposed);
+        else
+            return false;
         return true;
     }
 
@@ -42,7 +47,19 @@ internal static class Products
     public static Tensor Times(this Tensor a, Tensor b) =>
         IsWidened(a) ? Widen(a).mm(Widen(b)).to(a.dtype)
         : NarrowProduct.Takes(a, b.size(1)) && HostLoop.TakesInPlace(b) ? NarrowProduct.Multiply(a, b)
+        : BlockProduct.Takes(a, b) ? BlockProduct.Multiply(a, b)
         : a.mm(b);
+
+    /// <summary>Writes a b into a matrix, for matrices of one type.</summary>
+    public static void WriteTimes(Tensor target, Tensor a, Tensor b)
+    {
+        if (IsWidened(a))
+            target.copy_(a.Times(b));
+        else if (BlockProduct.Takes(a, b) && BlockProduct.Fits(target))
+            BlockProduct.MultiplyInto(target, a, b);
+        else
+            target.addmm_(a, b, 0, 1); // with a factor of 0 the old content is not read
+    }
 
     /// <summary>target += scale a b in place, for matrices of one type.</summary>
     public static void AddTimes(this Tensor target, Tensor a, Tensor b, double scale)
@@ -54,8 +71,19 @@ internal static class Products
             NarrowProduct.AddTransposed(target, a.t(), b, scale);
         else if (NarrowProduct.Takes(b, a.size(0)) && HostLoop.TakesInPlace(a) && HostLoop.TakesInPlace(target))
             NarrowProduct.AddTransposed(target.t(), b, a.t(), scale);
+        else if (BlockProduct.Takes(a, b) && BlockProduct.Fits(target))
+            BlockProduct.MultiplyInto(target, a, b, (float)scale, adds: true);
         else
             target.addmm_(a, b, 1, (float)scale);
+    }
+
+    private static Tensor? LinearInBlocks(Tensor rows, Tensor weight, Tensor? bias)
+    {
+        using var transposed = weight.detach().t();
+        if (!BlockProduct.Takes(rows, transposed) || (is_grad_enabled() && (weight.requires_grad || bias?.requires_grad == true)))
+            return null;
+        var product = BlockProduct.Multiply(rows, transposed);
+        return bias is null ? product : product.add_(bias, Scalars.One);
     }
 
     /// <summary>Whether products with a tensor are computed in fp32.</summary>

@@ -1,4 +1,5 @@
 using LongLora.Distributed;
+using LongLora.Runtime;
 using static TorchSharp.torch;
 
 namespace LongLora.Tests.Distributed;
@@ -25,7 +26,15 @@ internal static class CommunicatorChecks
             Split_makes_groups_in_the_order_of_keys,
             Phases_and_ticks_change_nothing,
             Calls_that_cannot_be_right_are_refused,
-        }.ToDictionary(c => c.Method.Name);
+        }.ToDictionary(c => c.Method.Name, InScope);
+
+    // A tensor without a variable of its own is otherwise free to be collected while libtorch reads it.
+    private static Action<ICommunicator> InScope(Action<ICommunicator> check) =>
+        communicator =>
+        {
+            using var scope = NewDisposeScope();
+            check(communicator);
+        };
 
     private static void Ranks_know_their_places(ICommunicator c)
     {
@@ -51,7 +60,7 @@ internal static class CommunicatorChecks
                 c.AllReduce(sum, Reduction.Sum).Wait();
                 c.AllReduce(largest, Reduction.Max).Wait();
                 var all = Enumerable.Range(0, c.Size).Select(rank => Numbers(rank, count)).ToList();
-                AssertSame(all.Aggregate((a, b) => a + b).to(type), sum);
+                AssertSame(all.Aggregate((a, b) => a.add(b, Scalars.One)).to(type), sum);
                 AssertSame(all.Aggregate(maximum).to(type), largest);
             }
         }
@@ -77,7 +86,11 @@ internal static class CommunicatorChecks
         {
             using var all = Numbers(c.Rank, 1_000).to(ScalarType.Float32);
             c.ReduceScatter(all, borders).Wait();
-            var sum = Enumerable.Range(0, c.Size).Select(rank => Numbers(rank, 1_000)).Aggregate((a, b) => a + b).to(ScalarType.Float32);
+            var sum = Enumerable
+                .Range(0, c.Size)
+                .Select(rank => Numbers(rank, 1_000))
+                .Aggregate((a, b) => a.add(b, Scalars.One))
+                .to(ScalarType.Float32);
             AssertSame(Part(sum, borders, c.Rank), Part(all, borders, c.Rank));
         }
     }

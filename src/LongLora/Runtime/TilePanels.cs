@@ -1,12 +1,11 @@
 using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
 using System.Runtime.Intrinsics.X86;
-using LongLora.Runtime;
 
-namespace LongLora.Attention;
+namespace LongLora.Runtime;
 
 /// <summary>Lays out blocks of tokens for products of tiles (<see cref="TileProduct"/>).</summary>
-internal static unsafe class FlashBlocks
+internal static unsafe class TilePanels
 {
     /// <summary>Rows, one after the other, times a factor.</summary>
     /// <param name="rows">The first number of the first row.</param>
@@ -64,9 +63,10 @@ internal static unsafe class FlashBlocks
     /// <param name="count">Rows.</param>
     /// <param name="size">Numbers of a row.</param>
     /// <param name="width">Columns of a panel, a multiple of 8.</param>
+    /// <param name="factor">What each number is multiplied by.</param>
     /// <param name="panels">[⌈count / width⌉, size, width]; columns behind the last are 0.</param>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    public static void TransposeIntoPanels(float* rows, long stride, int count, int size, int width, float* panels)
+    public static void TransposeIntoPanels(float* rows, long stride, int count, int size, int width, float factor, float* panels)
     {
         for (var first = 0; first < count; first += width, panels += (long)size * width)
         {
@@ -78,21 +78,21 @@ internal static unsafe class FlashBlocks
                 if (used == 8)
                 {
                     for (; i <= size - 8; i += 8)
-                        Transpose(from + i, stride, panels + (long)i * width + column, width);
+                        Transpose(from + i, stride, factor, panels + (long)i * width + column, width);
                 }
                 for (; i < size; i++)
                 {
                     var to = panels + (long)i * width + column;
                     for (var r = 0; r < 8; r++)
-                        to[r] = r < used ? from[r * stride + i] : 0;
+                        to[r] = r < used ? from[r * stride + i] * factor : 0;
                 }
             }
         }
     }
 
-    // Eight rows of eight numbers.
+    // Eight rows of eight numbers, times a factor.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void Transpose(float* from, long stride, float* to, long toStride)
+    private static void Transpose(float* from, long stride, float factor, float* to, long toStride)
     {
         Vector256<float> r0 = Vector256.Load(from),
             r1 = Vector256.Load(from + stride),
@@ -119,13 +119,13 @@ internal static unsafe class FlashBlocks
             f5 = Avx.Shuffle(p4, p6, 0xEE),
             f6 = Avx.Shuffle(p5, p7, 0x44),
             f7 = Avx.Shuffle(p5, p7, 0xEE);
-        Avx.Permute2x128(f0, f4, 0x20).Store(to);
-        Avx.Permute2x128(f1, f5, 0x20).Store(to + toStride);
-        Avx.Permute2x128(f2, f6, 0x20).Store(to + 2 * toStride);
-        Avx.Permute2x128(f3, f7, 0x20).Store(to + 3 * toStride);
-        Avx.Permute2x128(f0, f4, 0x31).Store(to + 4 * toStride);
-        Avx.Permute2x128(f1, f5, 0x31).Store(to + 5 * toStride);
-        Avx.Permute2x128(f2, f6, 0x31).Store(to + 6 * toStride);
-        Avx.Permute2x128(f3, f7, 0x31).Store(to + 7 * toStride);
+        (Avx.Permute2x128(f0, f4, 0x20) * factor).Store(to);
+        (Avx.Permute2x128(f1, f5, 0x20) * factor).Store(to + toStride);
+        (Avx.Permute2x128(f2, f6, 0x20) * factor).Store(to + 2 * toStride);
+        (Avx.Permute2x128(f3, f7, 0x20) * factor).Store(to + 3 * toStride);
+        (Avx.Permute2x128(f0, f4, 0x31) * factor).Store(to + 4 * toStride);
+        (Avx.Permute2x128(f1, f5, 0x31) * factor).Store(to + 5 * toStride);
+        (Avx.Permute2x128(f2, f6, 0x31) * factor).Store(to + 6 * toStride);
+        (Avx.Permute2x128(f3, f7, 0x31) * factor).Store(to + 7 * toStride);
     }
 }
