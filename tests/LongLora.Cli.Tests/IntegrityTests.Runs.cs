@@ -12,7 +12,7 @@ public partial class IntegrityTests
     {
         Copy("run");
         var recipe = File.ReadAllText(At("run", "recipe.yaml")).Split('\n')[0];
-        Assert.Matches("; (x64|arm64) [A-Za-z0-9-]+, [0-9]+ threads?\\.$", recipe);
+        Assert.Matches("; (x64|arm64) [A-Za-z0-9() -]+, [0-9]+ threads?\\.$", recipe);
         var threads = get_num_threads();
         try
         {
